@@ -1,0 +1,60 @@
+# scanside: `make demo` and `make test` do everything on a machine with Python 3.10+ and make.
+PYTHON ?= python3
+VENV ?= .venv
+DEV_VENV ?= .venv-dev
+# A folder of slices of your own: make demo DATA=path/to/slices
+DATA ?=
+
+PIP = -m pip --disable-pip-version-check --quiet install
+SOURCES = runtime training export tests benchmarks
+
+.PHONY: demo test test-fast test-runtime lint bench lock clean
+
+demo: $(VENV)/ready
+	$(VENV)/bin/scanside demo $(DATA)
+
+test: lint
+	$(DEV_VENV)/bin/python -m pytest
+
+test-fast: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python -m pytest -m "not slow and not tf"
+
+# The runtime alone, with nothing of the training stack: for each Python it is meant for.
+test-runtime: $(VENV)-test/ready
+	$(VENV)-test/bin/python -m pytest -m "not slow and not tf" tests/unit/runtime tests/integration
+
+lint: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/ruff check $(SOURCES)
+	$(DEV_VENV)/bin/ruff format --check $(SOURCES)
+	$(DEV_VENV)/bin/mypy
+	$(DEV_VENV)/bin/lint-imports --cache-dir .cache/import-linter
+
+bench: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python benchmarks/run_folder.py
+
+# Lock files hold for every supported Python and platform (markers inside).
+lock: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu -o requirements/cpu.txt
+	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra test -o requirements/test.txt
+	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra train --extra test --extra dev -o requirements/dev.txt
+LOCK = pyproject.toml requirements/build.in --universal --python-version 3.10 --generate-hashes \
+       --no-header --quiet --upgrade
+
+clean:
+	rm -rf $(VENV) $(VENV)-test $(DEV_VENV) .cache demo
+
+$(VENV)/ready: requirements/cpu.txt pyproject.toml
+	$(call environment,$(VENV),requirements/cpu.txt)
+$(VENV)-test/ready: requirements/test.txt pyproject.toml
+	$(call environment,$(VENV)-test,requirements/test.txt)
+$(DEV_VENV)/ready: requirements/dev.txt pyproject.toml
+	$(call environment,$(DEV_VENV),requirements/dev.txt)
+
+define environment
+	@echo "Setting up $(1) from $(2) (hash-checked; once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "scanside needs Python 3.10 or later, and this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python $(PIP) --require-hashes -r $(2)
+	@$(1)/bin/python $(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+endef

@@ -1,0 +1,1 @@
+"""Export: from Keras models to a bundle."""

@@ -1,0 +1,5 @@
+"""``python -m scanside``."""
+
+from scanside.cli.main import main
+
+main()

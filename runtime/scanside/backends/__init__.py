@@ -1,0 +1,88 @@
+"""Backends: one file each, imported on use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from scanside.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    from scanside.backends.base import Backend
+    from scanside.bundle import Bundle
+    from scanside.contract import Precision
+
+__all__ = ["BACKENDS", "Loaded", "load"]
+
+BACKENDS: Final = {"cpu": "scanside.backends.onnxruntime"}
+"""Backends by name, best first: the module that has ``load(bundle, precision)``."""
+
+_WITHOUT: Final = ("tensorrt", "ort-trt", "cuda", "openvino")
+"""Names of the command line that this version has no backend for."""
+
+
+class Loaded(NamedTuple):
+    """A backend that is ready, and why ``auto`` took no better one.
+
+    Attributes
+    ----------
+    backend
+        The backend.
+    fallback
+        What ``auto`` passed over and why; none where the backend was named.
+    """
+
+    backend: Backend
+    fallback: str | None
+
+
+def load(name: str, bundle: Bundle, precision: Precision | None = None) -> Loaded:
+    """Load a bundle's models into a backend.
+
+    Parameters
+    ----------
+    name
+        A name of `BACKENDS`, or ``auto`` for the best one that this machine has.
+    bundle
+        The opened bundle.
+    precision
+        The precision; none for the bundle's default.
+
+    Raises
+    ------
+    UsageError
+        If there is no backend of this name.
+    BackendError
+        If the backend can't be used here. A named backend is never replaced by another.
+    BundleError
+        If the bundle does not hold the precision.
+    """
+    wanted = precision or bundle.manifest.default_precision
+    if name == "auto":
+        return _best(bundle, wanted)
+    if name in _WITHOUT:
+        raise BackendError(
+            f"this version of scanside has no {name} backend",
+            accepted=", ".join(("auto", *BACKENDS)),
+            remedy="use --backend cpu, or --backend auto for the best one there is",
+        )
+    if name not in BACKENDS:
+        raise UsageError(f"there is no backend {name!r}", accepted=", ".join(("auto", *BACKENDS)))
+    return Loaded(_load(name, bundle, wanted), None)
+
+
+def _best(bundle: Bundle, precision: Precision) -> Loaded:
+    passed_over: list[str] = []
+    for name in BACKENDS:
+        try:
+            backend = _load(name, bundle, precision)
+        except BackendError as error:  # noqa: PERF203 - a handful of names, once
+            passed_over.append(f"{name}: {error}")
+        else:
+            return Loaded(backend, "; ".join(passed_over) or None)
+    raise BackendError("no backend can be used here: " + "; ".join(passed_over))
+
+
+def _load(name: str, bundle: Bundle, precision: Precision) -> Backend:
+    backend: Backend = import_module(BACKENDS[name]).load(bundle, precision)
+    return backend

@@ -1,0 +1,80 @@
+"""The one seam between the pipeline and what computes: the `Backend` protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from scanside.contract import Precision
+
+__all__ = ["Backend"]
+
+
+class Backend(Protocol):
+    """The two models of a bundle, loaded in one precision, ready to run.
+
+    A backend computes and nothing else: it never decides, never normalises, and never falls
+    back to another device. It belongs to the thread that made it.
+
+    Attributes
+    ----------
+    name
+        As in ``--backend``: ``cpu``, ``tensorrt``, ...
+    precision
+        The precision of the loaded models.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name as in ``--backend``."""
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of the loaded models."""
+
+    def classify(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run the classifier.
+
+        Parameters
+        ----------
+        images
+            uint8 ``[N, 256, 256, 3]``, C-contiguous, N at least 1.
+
+        Returns
+        -------
+        ndarray of float32
+            `tumor_probability`, ``[N, 1]``.
+
+        Raises
+        ------
+        BackendError
+            If the device fails.
+        """
+
+    def segment(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run the segmenter.
+
+        Parameters
+        ----------
+        images
+            uint8 ``[N, 256, 256, 3]``, C-contiguous, N at least 1.
+
+        Returns
+        -------
+        ndarray of float32
+            `mask_probability`, ``[N, 256, 256]``.
+
+        Raises
+        ------
+        BackendError
+            If the device fails.
+        """
+
+    def describe(self) -> dict[str, str]:
+        """Return what computes, by name: library versions, device, threads."""
+
+    def close(self) -> None:
+        """Free everything; the backend can't be used afterwards."""

@@ -1,0 +1,115 @@
+"""``scanside demo``: the whole of it, shown with the very commands that a user would type."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from scanside.errors import OutputError
+
+__all__ = ["demo"]
+
+_PATIENTS: Final = 2
+_SLICES: Final = 16
+_SEED: Final = 2026
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+@click.option("--bundle", type=click.Path(path_type=Path), help="Another bundle than the default.")
+@click.option(
+    "--from-scratch",
+    is_flag=True,
+    help="Go through every stage on phantoms: data, training, export, evaluation, report.",
+)
+def demo(*, folder: Path | None, output: Path, bundle: Path | None, from_scratch: bool) -> None:
+    """Analyse phantoms, or the slices in FOLDER, and write pictures and a page.
+
+    Every step is a command of its own; each is shown as it is run.
+    """
+    if from_scratch and (folder is not None or bundle is not None):
+        raise click.UsageError("--from-scratch takes neither FOLDER nor --bundle")
+    _empty(output)
+    if from_scratch:
+        _all_stages(output)
+        return
+    if folder is None:
+        folder = output / "phantoms"
+        click.echo("These slices are phantoms: made by a program, no patient's images.\n", err=True)
+        _scanside(
+            "data", "phantom", folder, "--patients", _PATIENTS, "--slices", _SLICES, "--seed", _SEED
+        )
+    results = output / "results"
+    chosen: list[object] = [] if bundle is None else ["--bundle", bundle]
+    _scanside("verify", *([] if bundle is None else [bundle]))
+    _scanside("run", folder, "--output", results, "--format", "text", "--page", *chosen)
+    click.echo(f"\nOpen {results / 'index.html'} to see the outlines.")
+
+
+def _all_stages(output: Path) -> None:
+    """Train, export, evaluate and run on phantoms; the figures say nothing about patients."""
+    click.echo(
+        "Every stage on phantoms, small and short: what comes out says nothing about patients.\n",
+        err=True,
+    )
+    data, split, models = output / "phantoms", output / "split.json", output / "models"
+    golden, bundle = output / "golden", output / "bundle"
+    fresh = output / "unseen"
+    _scanside("data", "phantom", data, "--patients", 24, "--slices", 12, "--seed", 1)
+    _scanside("data", "split", data, "--output", split, "--seed", 1)
+    for kind in ("classifier", "segmenter"):
+        _scanside(
+            "train", kind, "--preset", "phantom", "--data", data, "--split", split,
+            "--output", models / kind,
+        )  # fmt: skip
+    keras = [models / kind / f"{kind}.keras" for kind in ("classifier", "segmenter")]
+    _scanside("data", "phantom", golden, "--patients", 1, "--slices", 12, "--seed", 500)
+    _scanside("export", *keras, "--golden", golden, "--output", bundle)
+    _scanside("verify", bundle)
+    _scanside(
+        "evaluate", bundle, "--data", data, "--split", split, "--part", "test",
+        "--output", output / "report",
+    )  # fmt: skip
+    _scanside("data", "phantom", fresh, "--patients", 1, "--slices", 12, "--seed", 900)
+    _scanside(
+        "run", fresh, "--bundle", bundle, "--output", output / "results", "--format", "text",
+        "--page",
+    )  # fmt: skip
+    click.echo(f"\nReport: {output / 'report' / 'report.html'}")
+    click.echo(f"Pictures: {output / 'results' / 'index.html'}")
+
+
+def _scanside(*words: object) -> None:
+    """Show a command and run it as the user would, in a process of its own."""
+    arguments = [str(word) for word in words]
+    click.echo(f"$ {shlex.join(['scanside', *arguments])}", err=True)
+    done = subprocess.run([sys.executable, "-m", "scanside", *arguments], check=False)  # noqa: S603 - ours
+    if done.returncode != 0:
+        # The step has said what was wrong.
+        click.get_current_context().exit(done.returncode)
+
+
+def _empty(output: Path) -> None:
+    """Remove an earlier demonstration; refuse a folder that is something else."""
+    mark = output / ".scanside-demo"
+    try:
+        if output.exists():
+            if not mark.exists() and any(output.iterdir()):
+                raise OutputError(
+                    f"{output} is there and was not made by scanside demo",
+                    remedy="name another --output",
+                )
+            shutil.rmtree(output)
+        output.mkdir(parents=True)
+        mark.touch()
+    except OSError as error:
+        raise OutputError(
+            f"{output}: {error.strerror or error}", remedy="name another --output"
+        ) from error

@@ -1,0 +1,116 @@
+"""The `scanside` command: a group that loads a command's file when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, NoReturn
+
+import click
+
+from scanside.errors import EXIT_INTERRUPTED, InternalError, OutputError, ScansideError
+
+__all__ = ["cli", "main"]
+
+_COMMANDS: Final = {
+    "demo": ("scanside.cli.demo:demo", "Show the whole of it on phantoms, or on your slices."),
+    "info": ("scanside.cli.info:info", "Say what a bundle holds."),
+    "run": ("scanside.cli.run:run", "Analyse slices."),
+    "verify": ("scanside.cli.verify:verify", "Check a bundle on this device against its goldens."),
+}
+"""The runtime's commands, each with its first line of help: listing them imports none."""
+
+_ENTRY_POINTS: Final = "scanside.commands"
+"""Other packages add commands through this group of entry points."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names of all commands."""
+        return sorted({*_COMMANDS, *(entry.name for entry in entry_points(group=_ENTRY_POINTS))})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return a command."""
+        if name in _COMMANDS:
+            return _load(_COMMANDS[name][0])
+        for entry in entry_points(group=_ENTRY_POINTS, name=name):
+            return _from_entry_point(entry)
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the runtime's commands, then those of the other packages."""
+        rows = [(name, text) for name, (_, text) in sorted(_COMMANDS.items())]
+        others = [
+            (name, command.get_short_help_str())
+            for name in self.list_commands(ctx)
+            if name not in _COMMANDS and (command := self.get_command(ctx, name)) is not None
+        ]
+        for title, lines in (("Commands", rows), ("From dataset to bundle", others)):
+            if lines:
+                with formatter.section(title):
+                    formatter.write_dl(lines)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="scanside", prog_name="scanside")
+def cli() -> None:
+    """Two-stage brain-tumour analysis beside the MRI scanner.
+
+    Every slice is classified; only positive slices are segmented. Research use only: not a
+    medical device.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the code of what happened."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        result = cli.main(prog_name="scanside", standalone_mode=False)
+        sys.stdout.flush()
+    except ScansideError as error:
+        return _tell(error)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("scanside: interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        return _tell(OutputError(f"standard output: {error.strerror or error}"))
+    except Exception as error:  # noqa: BLE001 - the last resort: a defect, said as one
+        return _defect(error)
+    return result if isinstance(result, int) else 0
+
+
+def _tell(error: ScansideError) -> int:
+    click.echo(f"scanside: error: {error}", err=True)
+    return error.exit_code
+
+
+def _defect(error: Exception) -> int:
+    import traceback
+
+    click.echo(traceback.format_exc(), err=True, nl=False)
+    return _tell(
+        InternalError(
+            f"{type(error).__name__}: {error}",
+            remedy="this is a defect of scanside: please report it with the lines above",
+        )
+    )
+
+
+def _from_entry_point(entry: EntryPoint) -> click.Command:
+    command: click.Command = entry.load()
+    return command
+
+
+def _load(target: str) -> click.Command:
+    module, _, attribute = target.partition(":")
+    command: click.Command = getattr(import_module(module), attribute)
+    return command

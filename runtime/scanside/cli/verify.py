@@ -1,0 +1,110 @@
+"""``scanside verify``: golden parity on this device."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import msgspec
+import numpy as np
+
+from scanside.bundle import Bundle, open_bundle
+from scanside.cli.options import backend_options, pin_option
+from scanside.errors import InputError, ParityError, UsageError
+from scanside.pipeline import Pipeline, prepare
+from scanside.readers.discover import discover
+from scanside.readers.image import read_file
+from scanside.verification import Check, compare
+from scanside.verification import verify as verify_golden
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from scanside.contract import Precision
+
+__all__ = ["verify"]
+
+_AT_ONCE: Final = 16
+"""Slices of one's own that are compared at once: memory stays flat."""
+
+
+@click.command()
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@pin_option
+@backend_options
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Also compare on these slices, with the bundle's fp32 models as the reference.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def verify(
+    *,
+    bundle: Path | None,
+    bundle_sha256: str | None,
+    backend: str,
+    precision: Precision | None,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Check BUNDLE on this device against its golden slices; exit code 5 if it differs.
+
+    Hashes, thresholds, gate, preprocessing, both models, masks and batches are compared with
+    what the bundle recorded when it was made, within the tolerances of its manifest.
+    """
+    opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
+    with Pipeline.open(opened, backend=backend, precision=precision) as pipeline:
+        checks = list(verify_golden(opened, pipeline))
+        if data is not None:
+            checks += _on_data(opened, pipeline, data)
+        what = f"{opened.label} {pipeline.backend.precision} on {pipeline.backend.name}"
+    failed = [check for check in checks if not check.passed]
+    if as_json:
+        click.echo(msgspec.json.encode({"bundle": what, "passed": not failed, "checks": checks}))
+    else:
+        click.echo(f"{what}: {len(checks)} checks")
+        for check in checks:
+            verdict = "ok  " if check.passed else "FAIL"
+            click.echo(f"  {verdict} {check.name:<26} {check.found}; wanted {check.wanted}")
+    if failed:
+        raise ParityError(
+            f"{what}: {len(failed)} of {len(checks)} checks failed:"
+            f" {', '.join(check.name for check in failed)}",
+            remedy="do not use this bundle on this device: fetch or build it again",
+        )
+
+
+def _on_data(bundle: Bundle, pipeline: Pipeline, folder: Path) -> list[Check]:
+    """Compare with the bundle's own fp32 models on the CPU, some slices at a time."""
+    if "fp32" not in bundle.manifest.precisions:
+        raise UsageError(
+            f"--data needs fp32 models to compare with, and {bundle.label} holds"
+            f" {', '.join(bundle.manifest.precisions)}",
+            remedy="verify without --data, or use a bundle that holds fp32 too",
+        )
+    tolerance = bundle.manifest.golden.tolerances[pipeline.backend.precision]
+    worst: dict[str, Check] = {}
+    with Pipeline.open(bundle, backend="cpu", precision="fp32") as reference:
+        for images in _batches(folder):
+            pair = [
+                (p.backend.classify(images), p.backend.segment(images))
+                for p in (reference, pipeline)
+            ]
+            for check in compare(pair[0], pair[1], bundle.manifest.thresholds.mask, tolerance):
+                named = check._replace(name=f"{check.name} (data)")
+                if named.name not in worst or not named.passed:
+                    worst[named.name] = named
+    if not worst:
+        raise InputError(f"{folder} holds no slice that can be compared")
+    return list(worst.values())
+
+
+def _batches(folder: Path) -> Iterator[NDArray[np.uint8]]:
+    files = discover([folder]).files
+    slices = (prepare(piece.pixels).image for file in files for piece in read_file(file))
+    while batch := list(itertools.islice(slices, _AT_ONCE)):
+        yield np.stack(batch)

@@ -1,0 +1,189 @@
+"""The errors of scanside, each with the exit code that the command line returns.
+
+::
+
+    ScansideError                    70  (never raised itself)
+    ├── UsageError                    2  a call or an option that makes no sense
+    ├── InputError                    3  an image, series or dataset that is not accepted
+    ├── BundleError                   4  a bundle that is missing, damaged or not of this contract
+    │   └── EngineError               4  an engine that is stale, foreign or damaged
+    ├── ParityError                   5  outputs that differ from the golden ones
+    ├── BenchmarkInvalidError         6  a measurement that may not be quoted
+    ├── IndeterminateError            7  indeterminate results, with ``--strict``
+    ├── BackendError                  8  a backend that cannot be used here
+    │   └── ExtraNotInstalledError    8  an optional dependency that is not installed
+    ├── OutputError                   9  a result that could not be written
+    └── InternalError                70  a defect of scanside itself
+
+A message says what was given, what is accepted, and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+__all__ = [
+    "EXIT_INTERRUPTED",
+    "BackendError",
+    "BenchmarkInvalidError",
+    "BundleError",
+    "EngineError",
+    "ExtraNotInstalledError",
+    "IndeterminateError",
+    "InputError",
+    "InternalError",
+    "OutputError",
+    "ParityError",
+    "ScansideError",
+    "UsageError",
+    "worst_exit_code",
+]
+
+EXIT_INTERRUPTED: Final = 130
+"""128 + SIGINT, as shells report it."""
+
+_PRECEDENCE: Final = (70, 9, 8, 4, 3, 7)
+"""Which exit code is returned where several hold, most important first."""
+
+
+class ScansideError(Exception):
+    """Base of all errors that scanside raises on purpose.
+
+    Parameters
+    ----------
+    given
+        What was given, or what happened, with its name and values.
+    accepted
+        What would have been accepted; left out where nothing would.
+    remedy
+        What to do about it.
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, given: str, *, accepted: str = "", remedy: str = "") -> None:
+        super().__init__(given, accepted, remedy)
+        self.given = given
+        self.accepted = accepted
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        parts = [self.given]
+        if self.accepted:
+            parts.append(f"accepted: {self.accepted}")
+        if self.remedy:
+            parts.append(self.remedy)
+        return "; ".join(parts)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by keyword, since the constructor takes keywords."""
+        return (_rebuild, (type(self), self.given, self.accepted, self.remedy))
+
+
+def _rebuild(kind: type[ScansideError], given: str, accepted: str, remedy: str) -> ScansideError:
+    return kind(given, accepted=accepted, remedy=remedy)
+
+
+class UsageError(ScansideError):
+    """A call or an option that makes no sense."""
+
+    exit_code = 2
+
+
+class InputError(ScansideError):
+    """An image, a series or a dataset that is not accepted."""
+
+    exit_code = 3
+
+
+class BundleError(ScansideError):
+    """A bundle that is missing, damaged or not of this contract."""
+
+    exit_code = 4
+
+
+class EngineError(BundleError):
+    """An engine that is stale, foreign or damaged."""
+
+
+class ParityError(ScansideError):
+    """Outputs that differ from the golden ones by more than the stated tolerance."""
+
+    exit_code = 5
+
+
+class BenchmarkInvalidError(ScansideError):
+    """A measurement that may not be quoted."""
+
+    exit_code = 6
+
+
+class IndeterminateError(ScansideError):
+    """Indeterminate results in a run that was asked to be strict."""
+
+    exit_code = 7
+
+
+class BackendError(ScansideError):
+    """A backend that cannot be used on this machine."""
+
+    exit_code = 8
+
+
+class ExtraNotInstalledError(BackendError):
+    """An optional dependency that is not installed.
+
+    Parameters
+    ----------
+    what
+        What needs it, for instance ``"scanside train"``.
+    package
+        The package that failed to import.
+    extra
+        The extra of scanside that brings it.
+    """
+
+    def __init__(self, what: str, *, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs {package}, which is not installed here",
+            remedy=f"install it with: pip install 'scanside[{extra}]'",
+        )
+        self.what = what
+        self.package = package
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_extra, (self.what, self.package, self.extra))
+
+
+def _rebuild_extra(what: str, package: str, extra: str) -> ExtraNotInstalledError:
+    return ExtraNotInstalledError(what, package=package, extra=extra)
+
+
+class OutputError(ScansideError):
+    """A result that could not be written."""
+
+    exit_code = 9
+
+
+class InternalError(ScansideError):
+    """A defect of scanside itself."""
+
+
+def worst_exit_code(*codes: int) -> int:
+    """Return the exit code of a run in which several things happened.
+
+    Parameters
+    ----------
+    *codes
+        The exit codes that hold; 0 holds always.
+
+    Returns
+    -------
+    int
+        The first of 70, 9, 8, 4, 3, 7 that is among `codes`, else the largest.
+    """
+    for code in _PRECEDENCE:
+        if code in codes:
+            return code
+    return max(codes, default=0)

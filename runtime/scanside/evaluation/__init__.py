@@ -1,0 +1,1 @@
+"""Datasets, patient-level splits, metrics and their uncertainty: numpy only."""

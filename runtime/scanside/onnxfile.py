@@ -1,0 +1,136 @@
+"""What an ONNX file declares of itself, read without the onnx package.
+
+The runtime needs two facts before it hands a file to a backend: its opset, and that no tensor
+lies outside the file. Both come from a walk of the protobuf wire format that looks at the few
+fields below and skips the rest, weights included.
+
+References
+----------
+Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
+Wire format: https://protobuf.dev/programming-guides/encoding/.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from scanside.errors import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["external_tensors", "opset"]
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+_MODEL_GRAPH: Final = 7
+_MODEL_OPSET_IMPORT: Final = 8
+_MODEL_FUNCTIONS: Final = 25
+_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
+_TENSOR_NAME, _TENSOR_DATA_LOCATION = 8, 14
+_EXTERNAL: Final = 1
+
+# Message kind -> {field: kind of the message in it}: every way from a model to a tensor.
+_CHILDREN: Final[dict[str, dict[int, str]]] = {
+    "model": {_MODEL_GRAPH: "graph", _MODEL_FUNCTIONS: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+
+
+def opset(model: bytes) -> int:
+    """Return the version of the default operator set that a model asks for.
+
+    Parameters
+    ----------
+    model
+        The ONNX file's content.
+
+    Raises
+    ------
+    BundleError
+        If the bytes are no ONNX model.
+    """
+    for number, value in _fields(memoryview(model)):
+        if number == _MODEL_OPSET_IMPORT and isinstance(value, memoryview):
+            entry = dict(_fields(value))
+            if not bytes(entry.get(_OPSET_DOMAIN, b"")):
+                return int(entry.get(_OPSET_VERSION, 0))
+    raise BundleError(
+        "the file declares no default operator set", accepted="an ONNX model with its weights"
+    )
+
+
+def external_tensors(model: bytes) -> tuple[str, ...]:
+    """Return the names of the tensors whose data lies outside the file.
+
+    Parameters
+    ----------
+    model
+        The ONNX file's content.
+
+    Raises
+    ------
+    BundleError
+        If the bytes are no ONNX model.
+    """
+    return tuple(_external(memoryview(model), "model"))
+
+
+def _external(message: memoryview, kind: str) -> Iterator[str]:
+    children = _CHILDREN[kind]
+    name, external = b"", False
+    for number, value in _fields(message):
+        if isinstance(value, memoryview):
+            if number in children:
+                yield from _external(value, children[number])
+            elif kind == "tensor" and number == _TENSOR_NAME:
+                name = bytes(value)
+        elif kind == "tensor" and number == _TENSOR_DATA_LOCATION:
+            external = value == _EXTERNAL
+    if external:
+        yield name.decode("utf-8", "replace")
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yield each field's number and value: an integer, or the bytes of what it holds."""
+    at, end = 0, len(message)
+    while at < end:
+        key, at = _varint(message, at)
+        number, wire = key >> 3, key & 7
+        if wire == _VARINT:
+            value, at = _varint(message, at)
+            yield number, value
+            continue
+        if wire == _BYTES:
+            size, at = _varint(message, at)
+        elif wire in (_FIXED32, _FIXED64):
+            size = 4 if wire == _FIXED32 else 8
+        else:
+            raise _damaged(f"wire type {wire} at byte {at}")
+        if at + size > end:
+            raise _damaged(f"a field of {size} bytes at byte {at} of {end}")
+        yield number, message[at : at + size]
+        at += size
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(message) and shift < 70:  # noqa: PLR2004 - ten groups of seven bits hold 64
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the high bit marks continuation
+            return value, at
+        shift += 7
+    raise _damaged(f"an unfinished number at byte {at}")
+
+
+def _damaged(what: str) -> BundleError:
+    return BundleError(
+        f"the file is no ONNX model: {what}", remedy="export or fetch the bundle again"
+    )

@@ -1,0 +1,1 @@
+"""Writers: records and pictures out, atomically."""

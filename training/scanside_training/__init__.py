@@ -1,0 +1,1 @@
+"""Training and evaluation: from labelled slices to Keras models and a report."""

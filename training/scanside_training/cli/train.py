@@ -1,0 +1,110 @@
+"""``scanside train``: a Keras model from labelled slices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scanside.errors import ExtraNotInstalledError, UsageError
+
+__all__ = ["train"]
+
+
+@click.command()
+@click.argument("task", type=click.Choice(["classifier", "segmenter"]))
+@click.option(
+    "--config",
+    "config_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What to train and how, as TOML; training/configs/ holds examples.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of labelled slices; overrides the configuration's.",
+)
+@click.option(
+    "--split",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Split by `scanside data split`; overrides the configuration's.",
+)
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the model, training.json, logs and the checkpoint.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["single", "mirrored", "multi-worker"]),
+    help="Distribution: one device, this machine's GPUs, or the workers of TF_CONFIG.",
+)
+def train(  # noqa: PLR0913 - one parameter an option
+    *,
+    task: str,
+    config_file: Path,
+    data: Path | None,
+    split: Path | None,
+    output: Path,
+    resume: bool,
+    strategy: str | None,
+) -> None:
+    """Train the slice classifier or the segmenter on labelled slices.
+
+    Writes TASK.keras (the best averaged weights by validation, for `scanside export`),
+    training.json, log.csv, log.jsonl and a checkpoint after each epoch: after an interruption,
+    the same command with --resume goes on and loses at most one epoch.
+    """
+    _require("tensorflow")
+    import msgspec
+    from rich.console import Console
+
+    from scanside.evaluation.files import write_atomic
+    from scanside_training.config import read_config
+
+    config = read_config(config_file, task)
+    if strategy is not None:
+        machine = msgspec.structs.replace(config.machine, strategy=strategy)
+        config = msgspec.structs.replace(config, machine=machine)
+    data = data or _beside(config_file, config.data, "data", "FOLDER")
+    split = split or _beside(config_file, config.split, "split", "FILE")
+
+    from scanside_training.train import train as run
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    result = run(
+        config, data=data, split_file=split, output=output, console=console, resume=resume
+    )
+    write_atomic(output / "config.toml", config_file.read_bytes())
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.best.validation.items())
+    click.echo(
+        f"{output / task}.keras: {result.parameters:,} parameters,"
+        f" best epoch {result.best.epoch + 1} of {result.epochs}, validation {metrics}"
+    )
+
+
+def _beside(config_file: Path, value: str | None, name: str, kind: str) -> Path:
+    """Return a path of the configuration, which is relative to the file itself."""
+    if value is None:
+        raise UsageError(
+            f"neither --{name} nor the configuration says where the {name} is",
+            accepted=f"--{name} {kind}, or the key {name} in {config_file}",
+        )
+    return config_file.parent / value
+
+
+def _require(package: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ExtraNotInstalledError("scanside train", package=package, extra="train") from error
