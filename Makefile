@@ -30,7 +30,7 @@ lint: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/lint-imports --cache-dir .cache/import-linter
 
 bench: $(DEV_VENV)/ready
-	$(DEV_VENV)/bin/python benchmarks/run_folder.py
+	$(DEV_VENV)/bin/python benchmarks/run_folder.py $(DATA)
 
 # Lock files hold for every supported Python and platform (markers inside).
 lock: $(DEV_VENV)/ready

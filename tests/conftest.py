@@ -6,13 +6,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import command
 import pytest
 from hypothesis import settings
 
 from scanside import Pipeline, open_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from command import Done
 
 # No deadline: a time limit would make a test fail on a slow machine.
 settings.register_profile("scanside", deadline=None, max_examples=60)
@@ -45,3 +48,11 @@ def toy_pipeline(toy_path: Path) -> Iterator[Pipeline]:
     """The toy bundle's models on the CPU backend."""
     with Pipeline.open(open_bundle(toy_path), backend="cpu") as pipeline:
         yield pipeline
+
+
+@pytest.fixture
+def scanside(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """The command line: ``scanside("run", path)`` returns its code, stdout and stderr."""
+    return command.caller(monkeypatch, capfd)

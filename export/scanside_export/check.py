@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from scanside.errors import BundleError
-from scanside_export.convert import INPUT_NAME, OPSET, OUTPUTS
+from scanside_export.graphspec import INPUT_NAME, INPUT_SHAPE, OPSET, OUTPUTS
 from scanside_export.rewrites.constants import RANDOM, unused_initializers, unused_nodes
 from scanside_export.rewrites.convolution import foldable
 from scanside_export.rewrites.editing import (
@@ -20,7 +20,6 @@ from scanside_export.rewrites.editing import (
     key,
 )
 from scanside_export.rewrites.interface import BATCH, OFFSET, SCALE, TO_NCHW
-from scanside.preprocess import CHANNELS, SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = ["check_graph", "find_violations"]
 
+_SHAPE_ARITHMETIC: Final = (
+    *("ConstantOfShape", "Expand", "Gather", "GatherElements", "GatherND"),
+    *("NonZero", "Range", "Shape", "Size", "Where"),
+)
+
 _FORBIDDEN: Final = {
     **dict.fromkeys(
-        ("ConstantOfShape", "Expand", "Gather", "GatherElements", "GatherND", "NonZero", "Range")
-        + ("Shape", "Size", "Where"),
+        _SHAPE_ARITHMETIC,
         "shapes must be known before the graph runs: reshape to fixed sizes in Keras",
     ),
     **dict.fromkeys(("If", "Loop", "Scan"), "control flow is not part of the contract"),
@@ -46,6 +49,14 @@ _FORBIDDEN: Final = {
     "Constant": "constants must be initializers",
     "Identity": "it does nothing",
 }
+
+_SCALING: Final = (
+    ("Cast", onnx.TensorProto.FLOAT),
+    ("Mul", SCALE),
+    ("Add", OFFSET),
+    ("Transpose", TO_NCHW),
+)
+"""The beginning of a graph: each node with its target type, constant or order of axes."""
 
 _DTYPES: Final = {
     onnx.TensorProto.FLOAT: "float32",
@@ -94,6 +105,8 @@ def find_violations(model: ModelProto, role: Role) -> list[str]:
     list of str
         One sentence each, with the node's name; empty for a graph of the contract.
     """
+    if outside := list(_outside(model.graph)):
+        return outside
     found = [
         *_file(model),
         *_interface(model.graph, role),
@@ -101,8 +114,8 @@ def find_violations(model: ModelProto, role: Role) -> list[str]:
         *_scaling(model.graph),
         *_constants(model.graph),
     ]
-    # What follows needs a graph that holds together; its errors would only repeat the above.
-    return found or [*_shapes(model, role), *_checker(model)]
+    # Each of the rest needs what comes before it to hold.
+    return found or list(_checker(model)) or list(_shapes(model))
 
 
 def _file(model: ModelProto) -> Iterator[str]:
@@ -115,10 +128,16 @@ def _file(model: ModelProto) -> Iterator[str]:
         yield f"{len(model.functions)} local functions are defined"
 
 
+def _outside(graph: GraphProto) -> Iterator[str]:
+    for tensor in graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            yield f"the constant {tensor.name} lies outside the file"
+
+
 def _interface(graph: GraphProto, role: Role) -> Iterator[str]:
     output = OUTPUTS[role]
     wanted = (
-        ("input", graph.input, INPUT_NAME, "uint8", (BATCH, SIDE, SIDE, len(CHANNELS))),
+        ("input", graph.input, INPUT_NAME, "uint8", (BATCH, *INPUT_SHAPE)),
         ("output", graph.output, output.name, "float32", (BATCH, *output.shape)),
     )
     for what, values, name, dtype, shape in wanted:
@@ -170,40 +189,48 @@ def _static(node: NodeProto, known: dict[str, NDArray[Any]]) -> Iterator[str]:
 
 
 def _scaling(graph: GraphProto) -> Iterator[str]:
-    """Refuse any path from the input but Cast, Mul 1/128, Add -1, Transpose; any other Cast."""
+    """Refuse any way from the input but Cast, Mul 1/128, Add -1, Transpose; any other Cast."""
     readers, known = consumers(graph), constants(graph)
     tensor = graph.input[0].name if graph.input else ""
-    path = []
-    steps = (("Cast", None), ("Mul", SCALE), ("Add", OFFSET), ("Transpose", None))
-    for op_type, constant in steps:
-        if len(readers[tensor]) != 1 or readers[tensor][0].op_type != op_type:
-            names = ", ".join(_of(node) for node in readers[tensor]) or "nothing"
-            yield f"{tensor} goes to {names}, not to one {op_type}: the scaling must be (x - 128) / 128, then NCHW"
+    path: list[NodeProto] = []
+    for op_type, wanted in _SCALING:
+        if [node.op_type for node in readers[tensor]] != [op_type]:
+            found = ", ".join(map(_of, readers[tensor])) or "nothing"
+            yield (
+                f"{tensor or 'the input'} goes to {found}, not to one {op_type}: the graph must"
+                " begin with (x - 128) / 128 and the change to NCHW"
+            )
             break
-        node = readers[tensor][0]
-        path.append(key(node))
-        if constant is not None:
-            other = known.get(node.input[1])
-            if other is None or other.dtype != np.float32 or other.tolist() != constant:
-                value = "computed" if other is None else other.tolist()
-                yield f"{_of(node)}: its constant is {value}, not {constant}"
-        tensor = node.output[0]
+        path.append(readers[tensor][0])
+        yield from _step(path[-1], wanted, known)
+        tensor = path[-1].output[0]
+    allowed = {key(node) for node in path}
     for node in graph.node:
-        if node.op_type in ("Cast", "Transpose") and key(node) not in path:
+        if node.op_type in ("Cast", "Transpose") and key(node) not in allowed:
             yield f"{_of(node)}: only the scaled input may have one"
-        elif node.op_type == "Transpose" and tuple(attribute(node, "perm", ())) != TO_NCHW:
-            yield f"{_of(node)}: perm {list(attribute(node, 'perm', ()))}, not {list(TO_NCHW)}"
-        elif node.op_type == "Cast" and attribute(node, "to", 0) != onnx.TensorProto.FLOAT:
-            yield f"{_of(node)}: not a cast to float32"
+
+
+def _step(
+    node: NodeProto, wanted: float | tuple[int, ...], known: dict[str, NDArray[Any]]
+) -> Iterator[str]:
+    """Refuse a step of the scaling with another type, constant or order than it must have."""
+    found: object
+    if node.op_type == "Cast":
+        found = attribute(node, "to", 0)
+    elif node.op_type == "Transpose":
+        found = tuple(attribute(node, "perm", ()))
+    else:
+        value = known.get(node.input[1])
+        found = value.tolist() if value is not None and value.dtype == np.float32 else None
+    if found != wanted:
+        yield f"{_of(node)}: its constant is {found}, not {wanted}"
 
 
 def _constants(graph: GraphProto) -> Iterator[str]:
     for name in unused_initializers(graph):
         yield f"the constant {name} is not used"
     for tensor in graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            yield f"the constant {tensor.name} lies outside the file"
-        elif tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64):
+        if tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64):
             kind = onnx.TensorProto.DataType.Name(tensor.data_type)
             yield f"the constant {tensor.name} is {kind}, not float32 or int64"
         elif not np.isfinite(onnx.numpy_helper.to_array(tensor)).all():
@@ -212,7 +239,7 @@ def _constants(graph: GraphProto) -> Iterator[str]:
         yield f"{len(graph.sparse_initializer)} constants are sparse"
 
 
-def _shapes(model: ModelProto, role: Role) -> Iterator[str]:
+def _shapes(model: ModelProto) -> Iterator[str]:
     """Refuse tensors with another open axis than the first."""
     shapes = inferred_shapes(model)
     for node in model.graph.node:
@@ -220,14 +247,6 @@ def _shapes(model: ModelProto, role: Role) -> Iterator[str]:
             shape = shapes.get(name)
             if shape is None or not all(isinstance(length, int) for length in shape[1:]):
                 yield f"{_of(node)}: its output has the shape {list(shape or ())}"
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.graph.output[0].type.tensor_type.shape.dim[:]
-    bare.graph.output[0].type.tensor_type.ClearField("shape")
-    output = OUTPUTS[role]
-    computed = inferred_shapes(bare).get(output.name, ())
-    if computed[1:] != output.shape:
-        yield f"the output {output.name} is computed with the shape {list(computed)}"
 
 
 def _checker(model: ModelProto) -> Iterator[str]:

@@ -6,10 +6,16 @@ import hashlib
 import logging
 import os
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from scanside.errors import BackendError, BundleError, ExtraNotInstalledError, InternalError
-from scanside.preprocess import CHANNELS, SIDE
+from scanside_export.check import check_graph
+from scanside_export.graphspec import INPUT_NAME, INPUT_SHAPE, OPSET, OUTPUTS
+from scanside_export.rewrites.constants import fold_constants, remove_dead
+from scanside_export.rewrites.convolution import fold_affine
+from scanside_export.rewrites.interface import SCOPE, canonical_scaling, name_interface, stamp
+from scanside_export.rewrites.layout import cancel_transposes, simplify_reshapes
+from scanside_export.rewrites.naming import name_nodes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,52 +24,7 @@ if TYPE_CHECKING:
 
     from scanside.contract import Role
 
-__all__ = [
-    "INPUT_NAME",
-    "OPSET",
-    "OUTPUTS",
-    "Output",
-    "layer_names",
-    "load_keras",
-    "to_onnx",
-    "weights_sha256",
-]
-
-OPSET: Final = 17
-"""The newest operator set that the parser of TensorRT 8.5 and 8.6 (JetPack 6.0) reads, and new
-enough for everything in the graphs. FP16 models with Q/DQ need 19 for their FP16 scales, which
-TensorRT 10 reads: `scanside calibrate` raises it there.
-
-References
-----------
-https://github.com/onnx/onnx-tensorrt/blob/release/8.5-GA/docs/operators.md: "TensorRT 8.5
-supports operators up to Opset 17".
-"""
-
-INPUT_NAME: Final = "image"
-
-
-class Output(NamedTuple):
-    """The one output of a model.
-
-    Attributes
-    ----------
-    name
-        Its name in the ONNX graph.
-    shape
-        Its shape without the batch axis.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-
-
-OUTPUTS: Final[dict[Role, Output]] = {
-    "classifier": Output("tumor_probability", (1,)),
-    "segmenter": Output("mask_probability", (SIDE, SIDE)),
-}
-
-_INPUT_SHAPE: Final = (SIDE, SIDE, len(CHANNELS))
+__all__ = ["layer_names", "load_keras", "rewrite", "to_onnx", "weights_sha256"]
 
 
 def load_keras(path: Path) -> Any:  # noqa: ANN401 - keras has no types
@@ -87,7 +48,7 @@ def load_keras(path: Path) -> Any:  # noqa: ANN401 - keras has no types
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import keras
-        import tensorflow  # noqa: F401 - the backend that the conversion traces
+        import tensorflow as tf  # noqa: F401 - the backend that the conversion traces
     except ImportError as error:
         package = error.name or "tensorflow"
         raise ExtraNotInstalledError("scanside export", package=package, extra="train") from None
@@ -99,7 +60,7 @@ def load_keras(path: Path) -> Any:  # noqa: ANN401 - keras has no types
         )
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # noqa: BLE001 - Keras raises whatever its layers raise
+    except Exception as error:  # Keras raises whatever its layers raise
         raise BundleError(
             f"{path}: Keras {keras.__version__} can't load it:"
             f" {str(error).strip().splitlines()[0] if str(error).strip() else repr(error)}",
@@ -128,17 +89,14 @@ def to_onnx(model: Any, role: Role, *, version: str | None = None) -> ModelProto
     """
     try:
         import tf2onnx
-        from tf2onnx import optimizer  # noqa: F401 - fails early where onnx is too new
     except ImportError as error:
         package = error.name or "tf2onnx"
         raise ExtraNotInstalledError("scanside export", package=package, extra="train") from None
     import tensorflow as tf
 
-    from scanside_export import check
-
     _check_keras(model, role)
     before = weights_sha256(model)
-    signature = [tf.TensorSpec([None, *_INPUT_SHAPE], tf.uint8, name=INPUT_NAME)]
+    signature = [tf.TensorSpec([None, *INPUT_SHAPE], tf.uint8, name=INPUT_NAME)]
     function = tf.function(
         lambda image: tf.identity(model(image, training=False)),
         input_signature=signature,
@@ -154,7 +112,7 @@ def to_onnx(model: Any, role: Role, *, version: str | None = None) -> ModelProto
     )
     if weights_sha256(model) != before:
         raise InternalError(f"the export changed the weights of the {role}")
-    check.check_graph(graph, role)
+    check_graph(graph, role)
     return graph
 
 
@@ -172,12 +130,6 @@ def rewrite(model: ModelProto, role: Role, *, layers: frozenset[str], version: s
     version
         Version of scanside that the file names.
     """
-    from scanside_export.rewrites.constants import fold_constants, remove_dead
-    from scanside_export.rewrites.convolution import fold_affine
-    from scanside_export.rewrites.interface import SCOPE, canonical_scaling, name_interface, stamp
-    from scanside_export.rewrites.layout import cancel_transposes, simplify_reshapes
-    from scanside_export.rewrites.naming import name_nodes
-
     model = name_interface(model, source=INPUT_NAME, output=OUTPUTS[role].name)
     model = fold_constants(model)
     model = simplify_reshapes(model)
@@ -214,14 +166,17 @@ def _check_keras(model: Any, role: Role) -> None:  # noqa: ANN401 - keras has no
     """Refuse a model of another shape before minutes are spent on its conversion."""
     wanted = OUTPUTS[role]
     problems = [
-        f"{len(tensors)} {what}s" for what, tensors in (("input", model.inputs), ("output", model.outputs))
+        f"{len(tensors)} {what}s"
+        for what, tensors in (("input", model.inputs), ("output", model.outputs))
         if len(tensors) != 1
     ]
     if not problems:
-        problems += _tensor_problems("input", model.inputs[0], "uint8", _INPUT_SHAPE)
+        problems += _tensor_problems("input", model.inputs[0], "uint8", INPUT_SHAPE)
         problems += _tensor_problems("output", model.outputs[0], "float32", wanted.shape)
     reduced = sorted(
-        layer.name for layer in model.layers if getattr(layer, "compute_dtype", "") in ("float16", "bfloat16")
+        layer.name
+        for layer in model.layers
+        if getattr(layer, "compute_dtype", "") in ("float16", "bfloat16")
     )
     if reduced:
         problems.append(
@@ -231,7 +186,7 @@ def _check_keras(model: Any, role: Role) -> None:  # noqa: ANN401 - keras has no
     if problems:
         raise BundleError(
             f"the {role} has {'; '.join(problems)}",
-            accepted=f"one input uint8 {[None, *_INPUT_SHAPE]}, one output float32"
+            accepted=f"one input uint8 {[None, *INPUT_SHAPE]}, one output float32"
             f" {[None, *wanted.shape]}, layers that compute in float32",
             remedy="give the classifier first and the segmenter second, each the inference model"
             " that scanside train writes",

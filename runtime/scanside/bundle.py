@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from scanside.bundlestore import MANIFEST, BundleStore, bundle_store
 from scanside.contract import (
     AuxiliaryFile,
     Golden,
@@ -38,19 +37,10 @@ __all__ = ["DEFAULT_BUNDLE", "MANIFEST", "Bundle", "open_bundle", "write_bundle"
 DEFAULT_BUNDLE: Final = Path(__file__).parent / "bundles" / "lgg-small"
 """The bundle that is used where none is named; it ships with the package."""
 
-MANIFEST: Final = "manifest.json"
-
 _MANIFEST_LIMIT: Final = 4 << 20
 """Bytes; a manifest is some kilobytes, and nothing is parsed that is far from it."""
 
 _BundleFile = AuxiliaryFile | Golden | ModelFile
-
-
-class _Store(Protocol):
-    """Where a bundle's files are: a folder or a zip."""
-
-    def read(self, name: str, limit: int) -> bytes:
-        """Return a file's content; refuse one of more than `limit` bytes."""
 
 
 class Bundle(NamedTuple):
@@ -88,7 +78,7 @@ class Bundle(NamedTuple):
         BundleError
             If the file is missing or is no longer what the manifest says.
         """
-        return _read_verified(_store(self.path), field, self.manifest.files()[field])
+        return _read_verified(bundle_store(self.path), field, self.manifest.files()[field])
 
     def read_model(self, role: Role, precision: Precision) -> bytes:
         """Return the verified content of a model file.
@@ -131,7 +121,7 @@ def open_bundle(path: str | Path | None = None, *, manifest_sha256: str | None =
         of the field.
     """
     where = DEFAULT_BUNDLE if path is None else Path(path)
-    store = _store(where)
+    store = bundle_store(where)
     raw = store.read(MANIFEST, _MANIFEST_LIMIT)
     digest = hashlib.sha256(raw).hexdigest()
     if manifest_sha256 is not None and digest != manifest_sha256.lower():
@@ -214,7 +204,7 @@ def _decode_manifest(raw: bytes, where: Path) -> Manifest:
         ) from None
 
 
-def _read_verified(store: _Store, field: str, entry: _BundleFile) -> bytes:
+def _read_verified(store: BundleStore, field: str, entry: _BundleFile) -> bytes:
     content = store.read(entry.file, entry.size)
     if len(content) != entry.size:
         raise BundleError(
@@ -246,81 +236,6 @@ def _check_model(content: bytes, field: str, entry: ModelFile) -> None:
         )
     if declared != entry.opset:
         raise BundleError(f"{field}.opset: {entry.file} has opset {declared}, not {entry.opset}")
-
-
-# --- where the files are ------------------------------------------------------------------
-
-
-def _store(path: Path) -> _Store:
-    if path.is_dir():
-        return _Folder(path)
-    if path.is_file():
-        return _Zip(path)
-    raise BundleError(
-        f"{path}: no bundle is there",
-        accepted=f"a folder or a .zip that holds {MANIFEST}",
-        remedy="name one with --bundle, or leave it out for the default bundle",
-    )
-
-
-class _Folder:
-    """A bundle's folder; a link out of it is refused."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self, name: str, limit: int) -> bytes:
-        file = self._path / name
-        try:
-            if file.resolve().parent != self._path.resolve():
-                raise BundleError(f"{file} leads out of the bundle", accepted="files in its folder")
-            status = file.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise BundleError(f"{file} is no regular file", accepted="files in its folder")
-            if status.st_size > limit:
-                raise _too_large(str(file), status.st_size, limit)
-            return file.read_bytes()
-        except OSError as error:
-            raise BundleError(
-                f"{file}: {error.strerror or error}",
-                accepted=f"a folder or a .zip that holds {MANIFEST} and the files it names",
-                remedy="fetch the bundle again",
-            ) from None
-
-
-class _Zip:
-    """A bundle's zip: flat, without doubles, never unpacked to disk."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self, name: str, limit: int) -> bytes:
-        try:
-            with zipfile.ZipFile(self._path) as archive:
-                found = [entry for entry in archive.infolist() if entry.filename == name]
-                if len(found) != 1:
-                    raise BundleError(
-                        f"{self._path}: the zip holds {len(found)} files named {name}",
-                        accepted=f"one, at its top level, beside {MANIFEST}",
-                    )
-                if found[0].file_size > limit:
-                    raise _too_large(f"{self._path}: {name}", found[0].file_size, limit)
-                return archive.read(found[0])
-        # RuntimeError: an encrypted entry; NotImplementedError: an unknown compression.
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise BundleError(
-                f"{self._path}: {error}",
-                accepted="a folder or a .zip that holds a bundle",
-                remedy="fetch the bundle again",
-            ) from None
-
-
-def _too_large(what: str, size: int, limit: int) -> BundleError:
-    return BundleError(
-        f"{what} has {size} bytes",
-        accepted=f"{limit} bytes",
-        remedy="the file is damaged: fetch the bundle again",
-    )
 
 
 def _write_folder(folder: Path, content: Mapping[str, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What a bundle declares and what a run reports: the versioned schemas of scanside.
+"""What a bundle declares: the versioned schema of ``manifest.json``.
 
 Every structure is a frozen `msgspec.Struct`. Unknown and missing fields are errors, and an
 error names the path of the field (``$.models.classifier.int8.sha256``).
@@ -7,7 +7,7 @@ error names the path of the field (``$.models.classifier.int8.sha256``).
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,10 +15,8 @@ from msgspec import Meta, Struct
 __all__ = [
     "BUNDLE_SCHEMA",
     "PRECISIONS",
-    "RESULT_SCHEMA",
     "ROLES",
     "AuxiliaryFile",
-    "BoundingBox",
     "Calibration",
     "Golden",
     "InputContract",
@@ -28,28 +26,19 @@ __all__ = [
     "Parity",
     "Precision",
     "Provenance",
-    "Record",
     "Role",
-    "RunResult",
-    "SliceResult",
-    "Status",
-    "StudyResult",
     "Thresholds",
     "Tolerance",
     "field_path",
-    "to_json_line",
 ]
 
 BUNDLE_SCHEMA: Final = "scanside.bundle/1"
-RESULT_SCHEMA: Final = "scanside.result/1"
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
 
 Role = Literal["classifier", "segmenter"]
 ROLES: Final[tuple[Role, ...]] = ("classifier", "segmenter")
-
-Status = Literal["ok", "indeterminate", "rejected"]
 
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -61,9 +50,6 @@ FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_leng
 
 class _Part(Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every structure here: immutable and strict (`kw_only` is not inherited)."""
-
-
-# --- the manifest of a bundle -------------------------------------------------------------
 
 
 class InputContract(_Part, frozen=True, kw_only=True):
@@ -257,159 +243,6 @@ class Manifest(_Part, frozen=True, kw_only=True):
             for precision, model in by_precision.items():
                 found[f"$.models.{role}.{precision}"] = model
         return found
-
-
-# --- the records of a run -----------------------------------------------------------------
-
-
-class _Record(Struct, frozen=True, tag_field="type"):
-    """Base of every record: one JSON object a line, with `schema` and `type`."""
-
-    SCHEMA: ClassVar[str] = RESULT_SCHEMA
-
-
-class BoundingBox(_Part, frozen=True, kw_only=True):
-    """The smallest box around the mask on the source grid, in pixels, ends excluded."""
-
-    top: Count
-    left: Count
-    bottom: Count
-    right: Count
-
-
-class SliceResult(_Record, tag="slice", frozen=True, kw_only=True):
-    """What was found in one slice.
-
-    Attributes
-    ----------
-    source
-        The file, as it was given or found.
-    index
-        The slice's number inside the file (the page of a multi-page TIFF), from 0.
-    status, reason
-        ``ok``, ``indeterminate`` or ``rejected``, and why where it is not ``ok``.
-    tumor_probability
-        The classifier's output; none where it is not finite or there is none.
-    tumor
-        Whether the algorithm found a region; none where that is not known.
-    segmented
-        Whether the slice went to the segmenter.
-    area_px, area_mm2
-        Area of the mask on the source grid; in square millimetres where the spacing is known.
-    components
-        Number of connected regions in the mask (8-connected).
-    box
-        Bounding box of the mask on the source grid.
-    filled
-        The sequences that FLAIR stands in for (``--fill-missing``).
-    mask, overlay
-        Paths of the pictures that were written, relative to the output folder.
-    backend, precision
-        What computed the outputs.
-    timings_ms
-        Milliseconds by stage: decode, preprocess, classify, segment, postprocess.
-    """
-
-    schema: Literal["scanside.result/1"] = RESULT_SCHEMA
-    source: str
-    index: int
-    status: Status
-    reason: str | None = None
-    tumor_probability: float | None = None
-    tumor: bool | None = None
-    segmented: bool = False
-    area_px: int | None = None
-    area_mm2: float | None = None
-    components: int | None = None
-    box: BoundingBox | None = None
-    filled: tuple[str, ...] = ()
-    mask: str | None = None
-    overlay: str | None = None
-    backend: str | None = None
-    precision: Precision | None = None
-    timings_ms: dict[str, float] = {}
-
-
-class StudyResult(_Record, tag="study", frozen=True, kw_only=True):
-    """The slices of one folder, or of one multi-page file, together.
-
-    Attributes
-    ----------
-    source
-        The folder or file.
-    slices, positive, indeterminate, rejected, segmented
-        Numbers of slices.
-    area_px
-        Sum of the slices' mask areas.
-    volume_ml
-        Volume of the masks in millilitres, where the spacing is known.
-    diameter_mm
-        Largest in-plane extent of any slice's mask, where the spacing is known.
-    """
-
-    schema: Literal["scanside.result/1"] = RESULT_SCHEMA
-    source: str
-    slices: int
-    positive: int
-    indeterminate: int
-    rejected: int
-    segmented: int
-    area_px: int
-    volume_ml: float | None = None
-    diameter_mm: float | None = None
-
-
-class RunResult(_Record, tag="run", frozen=True, kw_only=True):
-    """A whole run: the last record.
-
-    Attributes
-    ----------
-    slices, positive, negative, indeterminate, rejected, segmented
-        Numbers of slices. ``positive + negative + indeterminate + rejected == slices``.
-    skip_rate
-        Share of the slices classified that the segmenter did not see.
-    indeterminate_rate
-        Share of the slices classified that are indeterminate.
-    left_out
-        Files of the given folders that were not read, by reason.
-    seconds, slices_per_second
-        Wall time from the first file to the last result, models loaded.
-    interrupted
-        Whether the run was stopped before its end.
-    bundle, bundle_sha256
-        Name and version of the bundle, and the hash of its manifest.
-    backend, precision, fallback
-        What computed the outputs; `fallback` says why ``auto`` took no better backend.
-    """
-
-    schema: Literal["scanside.result/1"] = RESULT_SCHEMA
-    slices: int
-    positive: int
-    negative: int
-    indeterminate: int
-    rejected: int
-    segmented: int
-    skip_rate: float | None
-    indeterminate_rate: float | None
-    left_out: dict[str, int]
-    seconds: float
-    slices_per_second: float | None
-    interrupted: bool
-    bundle: str
-    bundle_sha256: str
-    backend: str
-    precision: Precision
-    fallback: str | None = None
-
-
-Record = SliceResult | StudyResult | RunResult
-
-_ENCODER: Final = msgspec.json.Encoder()
-
-
-def to_json_line(record: Record) -> bytes:
-    """Encode a record as one line of JSON, with the newline."""
-    return _ENCODER.encode(record) + b"\n"
 
 
 def field_path(error: msgspec.ValidationError) -> tuple[str, str]:

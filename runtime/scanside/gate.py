@@ -11,7 +11,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from scanside.contract import Status, Thresholds
+    from scanside.contract import Thresholds
+    from scanside.records import Status
 
 __all__ = ["Decision", "Route", "decide", "route"]
 

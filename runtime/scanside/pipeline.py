@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from scanside.backends.base import Backend
     from scanside.bundle import Bundle
-    from scanside.contract import Precision, Status, Thresholds
+    from scanside.contract import Precision, Thresholds
+    from scanside.records import Status
 
 __all__ = ["Pipeline", "Prepared", "Result", "prepare"]
 

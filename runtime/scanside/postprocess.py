@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from scanside.contract import BoundingBox
+from scanside.records import BoundingBox
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

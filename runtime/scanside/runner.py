@@ -13,11 +13,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from scanside.contract import SliceResult
 from scanside.errors import InputError
 from scanside.pipeline import Prepared, prepare
 from scanside.preprocess import Window, apply_window, fill_missing
 from scanside.readers.image import read_file
+from scanside.records import SliceResult
 from scanside.streams import InOrder, prefetch
 from scanside.writers.files import MASKS, OVERLAYS, OutputFolder
 from scanside.writers.pictures import mask_png, overlay_png

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from scanside.contract import RunResult, StudyResult
 from scanside.postprocess import extent
+from scanside.records import RunResult, StudyResult
 
 if TYPE_CHECKING:
     from pathlib import Path

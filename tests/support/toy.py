@@ -162,9 +162,7 @@ def parts(
         digest = hashlib.sha256(content).hexdigest()
         return {"file": name, "sha256": digest, "size": len(content)}
 
-    parity = Parity(
-        reference="itself", slices=6, data="toy", max_abs_error=0.0, same_decision=1.0
-    )
+    parity = Parity(reference="itself", slices=6, data="toy", max_abs_error=0.0, same_decision=1.0)
     manifest = Manifest(
         name="toy",
         version="1",

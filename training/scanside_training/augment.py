@@ -111,17 +111,19 @@ def warp(image: Image, mask: Mask, source: NDArray[np.float32]) -> tuple[Image, 
     """
     columns = np.ascontiguousarray(source[..., 0], np.float32)
     rows = np.ascontiguousarray(source[..., 1], np.float32)
-    moved = cv2.remap(np.ascontiguousarray(image), columns, rows, cv2.INTER_LINEAR)
+    moved = np.asarray(
+        cv2.remap(np.ascontiguousarray(image), columns, rows, cv2.INTER_LINEAR), np.uint8
+    )
     if not mask.any():
-        return moved.astype(np.uint8, copy=False), np.zeros_like(mask)
+        return moved, np.zeros_like(mask)
     # 0 and 254 in place of 0 and 1: the interpolation rounds to whole levels.
     soft = cv2.remap(np.ascontiguousarray(mask) * np.uint8(254), columns, rows, cv2.INTER_LINEAR)
-    return moved.astype(np.uint8, copy=False), (soft >= 127).astype(np.uint8)  # noqa: PLR2004
+    return moved, (soft >= 127).astype(np.uint8)  # noqa: PLR2004
 
 
 def drop_sequences(image: Image, *, only_post: bool) -> Image:
     """Let FLAIR stand in for post-contrast, and unless `only_post` for pre-contrast too."""
-    result = image.copy()
+    result: Image = image.copy()
     result[..., 2] = image[..., _FLAIR]
     if not only_post:
         result[..., 0] = image[..., _FLAIR]
@@ -144,13 +146,14 @@ def vary_intensity(image: Image, config: AugmentConfig, rng: np.random.Generator
             table = 255.0 * (levels / 255.0) ** np.float32(gamma) * gain + offset
             table[0] = 0.0
         tables[:, channel] = np.rint(np.clip(table, 0.0, 255.0)).astype(np.uint8)
-    return cv2.LUT(np.ascontiguousarray(image), tables[np.newaxis]).astype(np.uint8, copy=False)
+    return np.asarray(cv2.LUT(np.ascontiguousarray(image), tables[np.newaxis]), np.uint8)
 
 
 def add_noise(image: Image, levels: float, rng: np.random.Generator) -> Image:
     """Add Gaussian noise with a standard deviation of `levels` grey levels."""
     noise = rng.standard_normal(image.shape, np.float32) * np.float32(levels)
-    return np.rint(np.clip(image + noise, 0.0, 255.0)).astype(np.uint8)
+    noisy: Image = np.rint(np.clip(image + noise, 0.0, 255.0)).astype(np.uint8)
+    return noisy
 
 
 def _grid(side: int) -> NDArray[np.float32]:
@@ -174,4 +177,5 @@ def _elastic(side: int, largest: float, rng: np.random.Generator) -> NDArray[np.
     Ronneberger et al. 2015, "U-Net", MICCAI: random displacements on a coarse grid.
     """
     coarse = rng.uniform(-largest, largest, (_ELASTIC_GRID, _ELASTIC_GRID, 2)).astype(np.float32)
-    return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    field = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(field, np.float32)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
+import os
 from typing import TYPE_CHECKING, Any, Final
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
-from scanside.errors import InputError
-from scanside.evaluation.files import write_atomic
+from scanside.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,14 +78,29 @@ class Checkpoint(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     history: tuple[Epoch, ...]
 
 
-def write_checkpoint(
-    path: Path, checkpoint: Checkpoint, arrays: dict[str, NDArray[np.generic]]
-) -> None:
-    """Write a checkpoint, whole or not at all; `OutputError` if it cannot be written."""
+def write_checkpoint(path: Path, checkpoint: Checkpoint, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; the former one is kept.
+    """
     header = np.frombuffer(msgspec.json.encode(checkpoint), np.uint8)
-    buffer = io.BytesIO()
-    np.savez(buffer, **{_HEADER: header}, **arrays)  # type: ignore[arg-type]
-    write_atomic(path, buffer.getvalue())
+    # Streamed to the disk: at full width the state is half a gigabyte.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **{_HEADER: header, **arrays})
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path} could not be written: {error.strerror or error}",
+            remedy="make room on the disk, then go on by --resume",
+        ) from error
 
 
 def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, NDArray[Any]]]:
@@ -97,10 +112,10 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, NDArray[Any]]]:
         If the file cannot be read or is not one of this version's checkpoints.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
         checkpoint = msgspec.json.decode(arrays.pop(_HEADER).tobytes(), type=Checkpoint)
-    except (OSError, ValueError, KeyError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, msgspec.DecodeError) as error:
         raise InputError(
             f"the checkpoint {path} could not be read: {error}",
             remedy="train anew into another --output, without --resume",

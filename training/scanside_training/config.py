@@ -1,23 +1,16 @@
-"""The configuration of a training run: one TOML file, checked before anything is loaded.
+"""The configuration of a training run: what is trained, on which slices, and how.
 
-Unknown and missing keys are errors, and an error names the path of the key
-(``$.phases[0].side``). Every default is written out into the result (``training.json``).
+`scanside_training.config_file` reads it from TOML. Unknown and missing keys are errors; every
+default is written out into the result (``training.json``).
 """
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, ClassVar, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-from scanside.contract import field_path
-from scanside.errors import UsageError
 from scanside.preprocess import SIDE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = [
     "AugmentConfig",
@@ -32,8 +25,6 @@ __all__ = [
     "SegmenterConfig",
     "SegmenterModelConfig",
     "StopConfig",
-    "parse_config",
-    "read_config",
 ]
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -47,7 +38,7 @@ class _Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every structure here: immutable and strict."""
 
 
-class ClassifierModelConfig(_Part, kw_only=True):
+class ClassifierModelConfig(_Part, frozen=True, kw_only=True):
     """The classifier's architecture.
 
     Attributes
@@ -56,22 +47,13 @@ class ClassifierModelConfig(_Part, kw_only=True):
         Factor on the number of filters; 1.0 is ResNet-50.
     bias
         Convolutions with a bias, as ``keras.applications`` weights need.
-    weights
-        A local ImageNet weights file of ``keras.applications.ResNet50`` (``.h5``) to start
-        from; needs ``width = 1.0`` and ``bias = true``.
     """
 
     width: Positive = 1.0
     bias: bool = False
-    weights: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse weights that cannot fit the architecture."""
-        if self.weights is not None and not (self.width == 1.0 and self.bias):
-            raise ValueError("weights need width = 1.0 and bias = true")
 
 
-class SegmenterModelConfig(_Part, kw_only=True):
+class SegmenterModelConfig(_Part, frozen=True, kw_only=True):
     """The segmenter's architecture.
 
     Attributes
@@ -98,7 +80,7 @@ class SegmenterModelConfig(_Part, kw_only=True):
     attention: bool = False
 
 
-class LossConfig(_Part, kw_only=True):
+class LossConfig(_Part, frozen=True, kw_only=True):
     """The loss on masks: the segmenter's, and the classifier's on its auxiliary mask.
 
     Attributes
@@ -122,7 +104,7 @@ class LossConfig(_Part, kw_only=True):
     auxiliary_weight: NotNegative = 1.0
 
 
-class Phase(_Part, kw_only=True):
+class Phase(_Part, frozen=True, kw_only=True):
     """A stretch of epochs at one resolution (progressive resizing).
 
     Attributes
@@ -140,7 +122,7 @@ class Phase(_Part, kw_only=True):
     batch: Number = 16
 
 
-class SamplingConfig(_Part, kw_only=True):
+class SamplingConfig(_Part, frozen=True, kw_only=True):
     """Which slices an epoch shows.
 
     Attributes
@@ -168,7 +150,7 @@ class SamplingConfig(_Part, kw_only=True):
     phantoms: Count = 400
 
 
-class AugmentConfig(_Part, kw_only=True):
+class AugmentConfig(_Part, frozen=True, kw_only=True):
     """How slices are varied; probabilities are per slice, amounts are uniform up to the value.
 
     Attributes
@@ -213,7 +195,7 @@ class AugmentConfig(_Part, kw_only=True):
     missing_sequence: Share = 0.15
 
 
-class OptimizerConfig(_Part, kw_only=True):
+class OptimizerConfig(_Part, frozen=True, kw_only=True):
     """AdamW with a linear warm-up and a cosine decay, and a moving average of the weights.
 
     Attributes
@@ -244,7 +226,7 @@ class OptimizerConfig(_Part, kw_only=True):
     ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.995
 
 
-class StopConfig(_Part, kw_only=True):
+class StopConfig(_Part, frozen=True, kw_only=True):
     """When to stop early.
 
     Attributes
@@ -256,7 +238,7 @@ class StopConfig(_Part, kw_only=True):
     patience: Count = 0
 
 
-class MachineConfig(_Part, kw_only=True):
+class MachineConfig(_Part, frozen=True, kw_only=True):
     """What depends on the machine: a resumed run may change it.
 
     Attributes
@@ -286,7 +268,7 @@ class MachineConfig(_Part, kw_only=True):
     tensorboard: bool = False
 
 
-class _Training(_Part, kw_only=True):
+class _Training(_Part, frozen=True, kw_only=True):
     """What both tasks have in common.
 
     Attributes
@@ -296,6 +278,10 @@ class _Training(_Part, kw_only=True):
     data, split
         Folder of the slices and the split's JSON, relative to the configuration; ``--data`` and
         ``--split`` override them.
+    initial
+        Weights to start from, relative to the configuration: a ``.keras`` model of the same
+        architecture from a former run, or, for a classifier with ``width = 1.0`` and
+        ``bias = true``, a local ImageNet file of ``keras.applications`` (``.h5``).
     phases
         In order. The last is at 256 pixels, the size of the exported model; only its epochs
         compete for the best.
@@ -304,6 +290,7 @@ class _Training(_Part, kw_only=True):
     seed: Count = 1
     data: str | None = None
     split: str | None = None
+    initial: str | None = None
     phases: Annotated[tuple[Phase, ...], Meta(min_length=1)]
     loss: LossConfig = LossConfig()
     sampling: SamplingConfig = SamplingConfig()
@@ -323,78 +310,18 @@ class _Training(_Part, kw_only=True):
         return sum(phase.epochs for phase in self.phases)
 
 
-class ClassifierConfig(_Training, tag_field="task", tag="classifier", kw_only=True):
+class ClassifierConfig(_Training, frozen=True, tag_field="task", tag="classifier", kw_only=True):
     """A run that trains the classifier."""
 
+    task: ClassVar[str] = "classifier"
     model: ClassifierModelConfig = ClassifierModelConfig()
 
 
-class SegmenterConfig(_Training, tag_field="task", tag="segmenter", kw_only=True):
+class SegmenterConfig(_Training, frozen=True, tag_field="task", tag="segmenter", kw_only=True):
     """A run that trains the segmenter."""
 
+    task: ClassVar[str] = "segmenter"
     model: SegmenterModelConfig = SegmenterModelConfig()
 
 
 Config = ClassifierConfig | SegmenterConfig
-
-_TASKS: Final = {ClassifierConfig: "classifier", SegmenterConfig: "segmenter"}
-
-
-def read_config(path: Path, task: str) -> Config:
-    """Read a configuration.
-
-    Parameters
-    ----------
-    path
-        A TOML file.
-    task
-        ``classifier`` or ``segmenter``: what is to be trained; the file must say the same.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be read, is no TOML, or is not of the schema: the message names the
-        path of the key.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the configuration {path} could not be read: {error}") from error
-    try:
-        return parse_config(text, task)
-    except UsageError as error:
-        raise UsageError(
-            f"the configuration {path}: {error.given}",
-            accepted=error.accepted,
-            remedy=error.remedy,
-        ) from error
-
-
-def parse_config(text: str, task: str) -> Config:
-    """Parse and check the text of a configuration; see `read_config`."""
-    try:
-        table = _toml(text)
-    except ValueError as error:  # tomllib.TOMLDecodeError is one
-        raise UsageError(f"not TOML: {error}") from error
-    try:
-        config: Config = msgspec.convert(table, type=ClassifierConfig | SegmenterConfig)
-    except msgspec.ValidationError as error:
-        problem, path = field_path(error)
-        raise UsageError(
-            f"{problem} - at `{path}`",
-            remedy="see the keys in training/configs/ and in scanside_training.config",
-        ) from error
-    if _TASKS[type(config)] != task:
-        raise UsageError(
-            f'it has task = "{_TASKS[type(config)]}", and a {task} is to be trained',
-            accepted=f'task = "{task}"',
-        )
-    return config
-
-
-def _toml(text: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)

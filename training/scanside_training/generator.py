@@ -15,11 +15,14 @@ from scanside_training.sampling import draw_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
     from scanside_training.config import AugmentConfig, SamplingConfig
     from scanside_training.pool import SlicePool
+
+    Batch = tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]
 
 __all__ = ["DataGenerator", "Prefetcher"]
 
@@ -95,7 +98,7 @@ class DataGenerator(keras.utils.PyDataset):  # type: ignore[misc]
     def __len__(self) -> int:
         return len(self._order) // self._batch
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
+    def __getitem__(self, index: int) -> Batch:
         """Return a batch.
 
         Parameters
@@ -142,13 +145,13 @@ class Prefetcher:
         Seconds that the consumer has waited for data so far.
     """
 
-    def __init__(self, generator: Any, workers: int) -> None:
+    def __init__(self, generator: keras.utils.PyDataset, workers: int) -> None:
         self._generator = generator
         self._workers = workers
         self.waited = 0.0
 
-    def __iter__(self) -> Iterator[Any]:
-        ahead: deque[Any] = deque()
+    def __iter__(self) -> Iterator[Batch]:
+        ahead: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(self._workers) as pool:
             try:
                 for index in range(len(self._generator)):
@@ -161,7 +164,7 @@ class Prefetcher:
                 for future in ahead:
                     future.cancel()
 
-    def _take(self, ahead: deque[Any]) -> Any:
+    def _take(self, ahead: deque[Future[Batch]]) -> Batch:
         begin = time.perf_counter()
         batch = ahead.popleft().result()
         self.waited += time.perf_counter() - begin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -25,18 +25,22 @@ _EVERY: Final = 30.0
 """Seconds between two lines within an epoch."""
 
 
-def write_logs(folder: Path, history: tuple[Epoch, ...]) -> None:
+def write_logs(folder: Path, history: tuple[Epoch, ...], *, tensorboard: bool = False) -> None:
     """Write ``log.jsonl`` and ``log.csv`` from the whole history.
 
     They are written anew after each epoch: a resumed run never repeats or loses a line.
+    TensorBoard's events are appended; an epoch that is done twice has the same step.
     """
-    write_atomic(folder / "log.jsonl", b"".join(msgspec.json.encode(row) + b"\n" for row in history))
+    lines = [msgspec.json.encode(row) + b"\n" for row in history]
+    write_atomic(folder / "log.jsonl", b"".join(lines))
     rows = [_flat(row) for row in history]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
     write_atomic(folder / "log.csv", text.getvalue().encode())
+    if tensorboard:
+        _write_events(folder / "tensorboard", rows[-1])
 
 
 def describe(row: Epoch, total: int) -> str:
@@ -95,7 +99,20 @@ class Progress:
         return f"{hours}:{minutes:02}:{seconds:02}"
 
 
-def _flat(row: Epoch) -> dict[str, object]:
+def _write_events(folder: Path, row: dict[str, Any]) -> None:
+    import tensorflow as tf
+
+    # tf.summary.scalar needs the tensorboard package; only looking at the events should.
+    kind = tf.compat.v1.SummaryMetadata(plugin_data={"plugin_name": "scalars"})
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default(step=row["epoch"] + 1):
+        for name, value in row.items():
+            if isinstance(value, float):
+                tf.summary.write(name, tf.constant(value), metadata=kind)
+    writer.close()
+
+
+def _flat(row: Epoch) -> dict[str, Any]:
     table = msgspec.to_builtins(row)
     metrics = table.pop("validation")
     return {**table, **{f"validation_{name}": value for name, value in metrics.items()}}

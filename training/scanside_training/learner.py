@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from scanside_training.config import Config
     from scanside_training.pool import SlicePool
 
-    Arrays = dict[str, NDArray[np.generic]]
+    Arrays = dict[str, NDArray[Any]]
+    Targets = dict[str, NDArray[Any]]
+    Tensors = dict[str, tf.Tensor]
 
 __all__ = ["Learner"]
 
@@ -69,11 +71,9 @@ class Learner:
         self._average = [tf.Variable(value, trainable=False) for value in self._values()]
         self._step = tf.function(self._distributed_step)
         self._update = tf.function(self._update_average)
-        self._infer = tf.function(
-            lambda image: self._averaged(image, training=False)
-        )
+        self._infer = tf.function(lambda image: self._averaged(image, training=False))
 
-    def step(self, images: NDArray[np.uint8], targets: dict[str, NDArray[Any]]) -> float:
+    def step(self, images: NDArray[np.uint8], targets: Targets) -> float:
         """Learn from this worker's part of a batch; return the loss over all of it.
 
         Raises
@@ -85,22 +85,42 @@ class Learner:
         self._update()
         return loss
 
-    def predict(self, pool: SlicePool, numbers: NDArray[np.int64], batch: int) -> Any:
-        """Return the averaged model's probabilities for slices of a pool, float32 ``[N, ...]``."""
+    def predict(
+        self, pool: SlicePool, numbers: NDArray[np.int64], batch: int
+    ) -> NDArray[np.float32]:
+        """Return the averaged model's probabilities for slices of a pool.
+
+        Parameters
+        ----------
+        pool, numbers
+            The slices, and which of them, ``[N]``.
+        batch
+            Slices at once.
+
+        Returns
+        -------
+        ndarray of float32
+            ``[N]`` of the classifier, ``[N, S, S]`` of the segmenter.
+        """
         self._assign(self._averaged, self.averages())
         parts = []
         for chunk in _chunks(numbers, batch):
             images = np.stack([pool[int(number)][0] for number in chunk])
             parts.append(self._infer(tf.convert_to_tensor(images)).numpy())
-        outputs = np.concatenate(parts)
-        return outputs[..., 0] if outputs.shape[-1] == 1 else outputs
+        outputs: NDArray[np.float32] = np.concatenate(parts)
+        return outputs[..., 0]
 
     def averages(self) -> Arrays:
         """Return the averaged variables by path."""
         paths = (variable.path for variable in self.model.variables)
         return {path: value.numpy() for path, value in zip(paths, self._average, strict=True)}
 
-    def inference_model(self, averages: Arrays, side: int) -> Any:
+    def reset_averages(self) -> None:
+        """Let the averages start from the variables as they are now."""
+        for average, value in zip(self._average, self._values(), strict=True):
+            average.assign(value)
+
+    def inference_model(self, averages: Arrays, side: int) -> keras.Model:
         """Build the float32 inference model of one size with these averaged variables."""
         with build_policy("float32"):
             model = build_models(self._config, side).inference
@@ -127,14 +147,14 @@ class Learner:
         """The learning rate of the next step."""
         return float(self.optimizer.learning_rate)
 
-    def _values(self) -> list[Any]:
+    def _values(self) -> list[tf.Tensor]:
         return [tf.convert_to_tensor(variable.value) for variable in self.model.variables]
 
-    def _distributed_step(self, images: Any, targets: Any) -> Any:
+    def _distributed_step(self, images: tf.Tensor, targets: Tensors) -> tf.Tensor:
         losses = self._strategy.run(self._replica_step, args=(images, targets))
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
 
-    def _replica_step(self, images: Any, targets: Any) -> Any:
+    def _replica_step(self, images: tf.Tensor, targets: Tensors) -> tf.Tensor:
         with tf.GradientTape() as tape:
             outputs = self.model(images, training=True)
             # The optimizer adds the replicas' gradients up.
@@ -149,7 +169,7 @@ class Learner:
         for average, value in zip(self._average, self._values(), strict=True):
             average.assign(average * decay + (1 - decay) * value)
 
-    def _distribute(self, images: Any, targets: dict[str, Any]) -> tuple[Any, Any]:
+    def _distribute(self, images: NDArray[np.uint8], targets: Targets) -> tuple[tf.Tensor, Tensors]:
         replicas = self._replicas
         if len(images) % replicas:
             raise UsageError(
@@ -161,24 +181,24 @@ class Learner:
                 name: tf.convert_to_tensor(value) for name, value in targets.items()
             }
         arrays = {"image": images, **targets}
-        values = {
-            name: self._split(np.split(array, replicas)) for name, array in arrays.items()
-        }
+        values = {name: self._split(np.split(array, replicas)) for name, array in arrays.items()}
         return values.pop("image"), values
 
-    def _split(self, parts: list[Any]) -> Any:
+    def _split(self, parts: list[NDArray[Any]]) -> tf.Tensor:
         served = iter(parts)
         return self._strategy.experimental_distribute_values_from_function(
             lambda _: tf.convert_to_tensor(next(served))
         )
 
     @staticmethod
-    def _assign(model: Any, values: Arrays) -> None:
+    def _assign(model: keras.Model, values: Arrays) -> None:
         for variable in model.variables:
             variable.assign(values[variable.path])
 
 
-def _optimizer(config: Config, model: Any, *, steps: int, warmup: int) -> Any:
+def _optimizer(
+    config: Config, model: keras.Model, *, steps: int, warmup: int
+) -> keras.optimizers.Optimizer:
     settings = config.optimizer
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else settings.learning_rate,

@@ -28,14 +28,15 @@ pixels, and (1 - TI)^(1/gamma) with gamma = 4/3, that is the exponent 0.75.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from keras import ops
+from keras import KerasTensor, ops
 
 if TYPE_CHECKING:
     from scanside_training.config import LossConfig
 
 __all__ = [
+    "MaskLoss",
     "cross_entropy",
     "dice_cross_entropy",
     "focal_tversky",
@@ -50,17 +51,19 @@ _SMOOTH: Final = 1.0
 _SMALLEST: Final = 1e-6
 """Below it the focal loss is linear in effect: its derivative at 0 is infinite."""
 
-Loss = Callable[[Any, Any], Any]
+MaskLoss = Callable[[KerasTensor, KerasTensor], KerasTensor]
 
 
-def cross_entropy(target: Any, logits: Any) -> Any:
+def cross_entropy(target: KerasTensor, logits: KerasTensor) -> KerasTensor:
     """Return the mean binary cross-entropy of logits, in the form that cannot overflow."""
     target, logits = _float(target), _float(logits)
     losses = ops.maximum(logits, 0.0) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))
     return ops.mean(losses)
 
 
-def tversky_index(mask: Any, logits: Any, *, alpha: float, per_image: bool) -> Any:
+def tversky_index(
+    mask: KerasTensor, logits: KerasTensor, *, alpha: float, per_image: bool
+) -> KerasTensor:
     """Return the Tversky index of the batch, a scalar, or of every image, ``[N]``."""
     mask = _float(mask)
     axes = tuple(range(1 if per_image else 0, len(mask.shape)))
@@ -71,31 +74,35 @@ def tversky_index(mask: Any, logits: Any, *, alpha: float, per_image: bool) -> A
     return (hit + _SMOOTH) / (hit + alpha * missed + (1.0 - alpha) * false + _SMOOTH)
 
 
-def tversky(mask: Any, logits: Any, *, alpha: float = 0.7, per_image: bool = False) -> Any:
+def tversky(
+    mask: KerasTensor, logits: KerasTensor, *, alpha: float = 0.7, per_image: bool = False
+) -> KerasTensor:
     """Return ``1 - TI``, averaged over images if `per_image`."""
     return ops.mean(1.0 - tversky_index(mask, logits, alpha=alpha, per_image=per_image))
 
 
 def focal_tversky(
-    mask: Any,
-    logits: Any,
+    mask: KerasTensor,
+    logits: KerasTensor,
     *,
     alpha: float = 0.7,
     gamma: float = 4 / 3,
     per_image: bool = False,
-) -> Any:
+) -> KerasTensor:
     """Return ``(1 - TI) ** (1 / gamma)``, averaged over images if `per_image`."""
     error = 1.0 - tversky_index(mask, logits, alpha=alpha, per_image=per_image)
     return ops.mean(ops.power(ops.maximum(error, _SMALLEST), 1.0 / gamma))
 
 
-def dice_cross_entropy(mask: Any, logits: Any, *, per_image: bool = False) -> Any:
+def dice_cross_entropy(
+    mask: KerasTensor, logits: KerasTensor, *, per_image: bool = False
+) -> KerasTensor:
     """Return ``1 - Dice`` plus the mean cross-entropy of the pixels."""
     overlap = tversky(mask, logits, alpha=0.5, per_image=per_image)
     return overlap + cross_entropy(mask, logits)
 
 
-def mask_loss(config: LossConfig) -> Loss:
+def mask_loss(config: LossConfig) -> MaskLoss:
     """Return the configured loss as a function of the mask and the logits."""
     if config.name == "tversky":
         return lambda mask, logits: tversky(
@@ -108,5 +115,5 @@ def mask_loss(config: LossConfig) -> Loss:
     return lambda mask, logits: dice_cross_entropy(mask, logits, per_image=config.per_image)
 
 
-def _float(values: Any) -> Any:
+def _float(values: KerasTensor) -> KerasTensor:
     return ops.cast(values, "float32")

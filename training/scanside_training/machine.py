@@ -6,7 +6,7 @@ import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -47,9 +47,10 @@ def prepare(config: MachineConfig, seed: int) -> tf.distribute.Strategy:
     Raises
     ------
     UsageError
-        If ``multi-worker`` was asked for and ``TF_CONFIG`` is not set, or if TensorFlow is
-        already running with other threads.
+        If ``multi-worker`` was asked for and ``TF_CONFIG`` is not set, if TensorFlow is already
+        running with other threads, or if Keras runs on something else.
     """
+    _check_keras()
     if config.threads:
         try:
             tf.config.threading.set_intra_op_parallelism_threads(config.threads)
@@ -65,7 +66,7 @@ def prepare(config: MachineConfig, seed: int) -> tf.distribute.Strategy:
     if config.strategy == "mirrored":
         return tf.distribute.MirroredStrategy()
     if config.strategy == "multi-worker":
-        _tf_config()
+        _cluster()
         return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.get_strategy()
 
@@ -74,8 +75,8 @@ def shard_of(config: MachineConfig) -> tuple[int, int]:
     """Return which worker this is, and of how many."""
     if config.strategy != "multi-worker":
         return 0, 1
-    table = _tf_config()
-    return int(table["task"]["index"]), len(table["cluster"]["worker"])
+    cluster = _cluster()
+    return cluster.task, cluster.workers
 
 
 def resolve_precision(asked: str) -> str:
@@ -114,6 +115,16 @@ def build_policy(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def _check_keras() -> None:
+    backend, layout = keras.config.backend(), keras.config.image_data_format()
+    if (backend, layout) != ("tensorflow", "channels_last"):
+        raise UsageError(
+            f"Keras is set to the backend {backend} and {layout}",
+            accepted="the backend tensorflow and channels_last",
+            remedy="unset KERAS_BACKEND and correct ~/.keras/keras.json",
+        )
+
+
 def _has_bfloat16() -> bool:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
@@ -126,15 +137,23 @@ def _has_bfloat16() -> bool:
     return not _CPU_FLAGS.isdisjoint(text.split())
 
 
-def _tf_config() -> dict[str, Any]:
+class _Cluster(NamedTuple):
+    """Which worker this process is, and of how many."""
+
+    task: int
+    workers: int
+
+
+def _cluster() -> _Cluster:
     try:
         table = json.loads(os.environ["TF_CONFIG"])
-        if not (isinstance(table["cluster"]["worker"], list) and "index" in table["task"]):
-            raise KeyError("task.index")
-    except (KeyError, TypeError, ValueError) as error:
+        workers, index = table["cluster"]["worker"], table["task"]["index"]
+    except (KeyError, TypeError, ValueError):
+        workers, index = [], 0
+    if not 0 <= int(index) < len(workers):
         raise UsageError(
-            "the strategy multi-worker was asked for, and TF_CONFIG names no cluster",
+            "the strategy multi-worker was asked for, and TF_CONFIG names no cluster of workers",
             accepted='TF_CONFIG=\'{"cluster": {"worker": ["host0:port", "host1:port"]},'
             ' "task": {"type": "worker", "index": 0}}\' in the environment of each worker',
-        ) from error
-    return dict(table)
+        )
+    return _Cluster(int(index), len(workers))

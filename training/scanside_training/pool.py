@@ -61,17 +61,15 @@ class SlicePool:
     ) -> None:
         self._slices = tuple(slices)
         self.side = side
-        positive = [item.positive for item in self._slices]
-        kept = min(len(positive), ram_mb * 1_000_000 // (side * side * _BYTES_PER_PIXEL))
+        kept = min(len(self._slices), ram_mb * 1_000_000 // (side * side * _BYTES_PER_PIXEL))
         with ThreadPoolExecutor(workers) as pool:
             self._kept = list(pool.map(self._decode, range(kept)))
+        self._synthetic: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+        self.positive: NDArray[np.bool_] = np.array([item.positive for item in slices], bool)
         if synthetic is not None:
             images, masks = synthetic
             self._synthetic = [shrink(*pair, side) for pair in zip(images, masks, strict=True)]
-            positive += masks.any(axis=(1, 2)).tolist()
-        else:
-            self._synthetic = []
-        self.positive: NDArray[np.bool_] = np.array(positive, bool)
+            self.positive = np.append(self.positive, masks.any(axis=(1, 2)))
 
     def __len__(self) -> int:
         return len(self._slices) + len(self._synthetic)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from keras import ops
+from keras import KerasTensor, ops
 
 from scanside_training.config import ClassifierConfig
 from scanside_training.losses import cross_entropy, mask_loss
-from scanside_training.models.resnet50 import AUXILIARY_STRIDE, build_classifier
-from scanside_training.models.resunet import build_segmenter
+from scanside_training.models.resnet50 import AUXILIARY_STRIDE, ClassifierModels, build_classifier
+from scanside_training.models.resunet import SegmenterModels, build_segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,10 +37,10 @@ SELECTION: Final = {"classifier": "auc", "segmenter": "dice"}
 _MASK_THRESHOLD: Final = 0.5
 _SMALLEST: Final = 1e-7
 
-TrainingLoss = Callable[[dict[str, Any], Any], Any]
+TrainingLoss = Callable[[dict[str, Any], Any], KerasTensor]
 
 
-def build_models(config: Config, side: int | None) -> Any:
+def build_models(config: Config, side: int | None) -> ClassifierModels | SegmenterModels:
     """Build the task's training and inference model, sharing weights; see their modules."""
     if isinstance(config, ClassifierConfig):
         return build_classifier(side, width=config.model.width, bias=config.model.bias)
@@ -60,7 +60,7 @@ def training_loss(config: Config) -> TrainingLoss:
         return lambda targets, logits: of_mask(targets["mask"], logits)
     weight = config.loss.auxiliary_weight
 
-    def loss(targets: dict[str, Any], outputs: Any) -> Any:
+    def loss(targets: dict[str, Any], outputs: tuple[KerasTensor, KerasTensor]) -> KerasTensor:
         logit, mask_logits = outputs
         share = ops.average_pool(
             ops.cast(targets["mask"], "float32"), AUXILIARY_STRIDE, AUXILIARY_STRIDE
@@ -125,11 +125,18 @@ def segmenter_metrics(
     }
 
 
-def false_response(probability: NDArray[np.float32], *, is_mask: bool) -> NDArray[np.float32]:
-    """Return how strongly a model responds to each slice, ``[N]``: what makes a negative hard.
+def false_response(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how strongly a model responds to each slice: what makes a negative hard.
 
-    For masks it is the sum of their probabilities, an area in pixels.
+    Parameters
+    ----------
+    probability
+        ``[N]`` of the classifier, ``[N, S, S]`` of the segmenter.
+
+    Returns
+    -------
+    ndarray of float32
+        ``[N]``: the probability, or the sum of a slice's probabilities (an area in pixels).
     """
-    return probability.sum(axis=(1, 2)) if is_mask else probability.reshape(-1)
-
-
+    response: NDArray[np.float32] = probability.reshape(len(probability), -1).sum(axis=1)
+    return response

@@ -119,10 +119,7 @@ def _computed(
     graph = onnx.helper.make_graph(
         [node],
         "constant",
-        [
-            onnx.helper.make_tensor_value_info(name, known[name].data_type, None)
-            for name in inputs
-        ],
+        [onnx.helper.make_tensor_value_info(name, known[name].data_type, None) for name in inputs],
         [onnx.ValueInfoProto(name=name) for name in node.output],
     )
     single = onnx.helper.make_model(graph, opset_imports=model.opset_import)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-    from onnx import GraphProto, NodeProto, ModelProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 __all__ = ["Foldable", "fold_affine", "foldable"]
 

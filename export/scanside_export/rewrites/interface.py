@@ -99,7 +99,9 @@ def canonical_scaling(model: ModelProto) -> ModelProto:
     return model
 
 
-def stamp(model: ModelProto, *, version: str, name: str, properties: Mapping[str, str]) -> ModelProto:
+def stamp(
+    model: ModelProto, *, version: str, name: str, properties: Mapping[str, str]
+) -> ModelProto:
     """Say in the file what made it and what it is.
 
     Parameters

@@ -69,7 +69,7 @@ def simplify_reshapes(model: ModelProto) -> ModelProto:
         if node.op_type != "Reshape" or before is None or after is None or not _batched(after):
             kept.append(node)
             continue
-        if before == after and node.output[0] not in outputs:
+        if _equal(before, after) and node.output[0] not in outputs:
             redirect(graph, node.output[0], node.input[0])
             continue
         axes = _squeezed(before, after)
@@ -88,6 +88,11 @@ def simplify_reshapes(model: ModelProto) -> ModelProto:
 def _batched(shape: tuple[int | str, ...]) -> bool:
     """Tell whether a shape is known but for the first axis."""
     return bool(shape) and all(isinstance(length, int) for length in shape[1:])
+
+
+def _equal(before: tuple[int | str, ...], after: tuple[int | str, ...]) -> bool:
+    """Tell whether a reshape changes nothing; with all other axes equal, so is the first."""
+    return _batched(before) and len(before) == len(after) and before[1:] == after[1:]
 
 
 def _squeezed(before: tuple[int | str, ...], after: tuple[int | str, ...]) -> list[int] | None:

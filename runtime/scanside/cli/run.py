@@ -16,10 +16,10 @@ import click
 from scanside.bundle import Bundle, open_bundle
 from scanside.cli.options import backend_options, bundle_option, pin_option, slice_options
 from scanside.cli.progress import progress
-from scanside.contract import Precision, Record, RunResult, SliceResult
 from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, worst_exit_code
 from scanside.pipeline import Pipeline
 from scanside.readers.discover import Discovery, discover
+from scanside.records import Record, RunResult, SliceResult
 from scanside.runner import Analysed, Options, analyse_files
 from scanside.tally import Spacing, Tally
 from scanside.writers.files import OutputFolder, output_errors
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
+    from scanside.contract import Precision
     from scanside.preprocess import Window
 
 __all__ = ["Job", "execute", "run"]
@@ -140,7 +141,7 @@ def execute(job: Job, bundle: Bundle, pipeline: Pipeline, *, strict: bool = Fals
     started = time.perf_counter()
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_interrupt())
-        sinks = _Sinks(job, len(found.files), stack)
+        sinks = _Sinks(job, found.files, stack)
         update = stack.enter_context(progress(len(found.files), "files"))
         for analysed in _analysed(found, job, pipeline, stop):
             tally.add(analysed)
@@ -220,8 +221,14 @@ def _say_where(job: Job, summary: RunResult) -> None:
 class _Sinks:
     """Where records go: stdout in the wanted format, and the output folder as JSON lines."""
 
-    def __init__(self, job: Job, slices: int, stack: ExitStack) -> None:
-        stdout = record_writer(job.form, sys.stdout.buffer, name="standard output", slices=slices)
+    def __init__(self, job: Job, files: Sequence[Path], stack: ExitStack) -> None:
+        stdout = record_writer(
+            job.form,
+            sys.stdout.buffer,
+            name="standard output",
+            slices=len(files),
+            root=str(_common_root(files)) if files else "",
+        )
         self._writers = [stdout]
         if job.output is not None:
             with output_errors(job.output.results):

@@ -64,7 +64,8 @@ def verify(
         what = f"{opened.label} {pipeline.backend.precision} on {pipeline.backend.name}"
     failed = [check for check in checks if not check.passed]
     if as_json:
-        click.echo(msgspec.json.encode({"bundle": what, "passed": not failed, "checks": checks}))
+        rows = [check._asdict() for check in checks]
+        click.echo(msgspec.json.encode({"bundle": what, "passed": not failed, "checks": rows}))
     else:
         click.echo(f"{what}: {len(checks)} checks")
         for check in checks:

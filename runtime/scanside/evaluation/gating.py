@@ -28,7 +28,7 @@ __all__ = [
     "choose_gate",
     "cost_curve",
     "gate_point",
-    "volume_dice",
+    "volumes",
 ]
 
 MIN_LESION_PX: Final = 100
@@ -56,6 +56,16 @@ class Outcomes(NamedTuple):
     predicted: NDArray[np.int64]
     true: NDArray[np.int64]
 
+    def where(self, which: NDArray[np.bool_]) -> Outcomes:
+        """Return the slices that `which`, ``[N]``, is true for."""
+        return Outcomes(
+            self.patient[which],
+            self.probability[which],
+            self.intersection[which],
+            self.predicted[which],
+            self.true[which],
+        )
+
 
 class GatePoint(NamedTuple):
     """What happens at one pair of thresholds. A share of nothing is ``nan``.
@@ -73,7 +83,8 @@ class GatePoint(NamedTuple):
     indeterminate
         Share of all slices that are indeterminate.
     volume_dice
-        Mean over patients of the volume's Dice after gating.
+        Mean over patients of the volume's Dice after gating; 1 for a patient without tumour
+        in whom nothing is outlined.
     """
 
     gate: float
@@ -118,7 +129,7 @@ def gate_point(
         lesion_sensitivity=_share(passed, outcomes.true >= max(1, min_px)),
         skipped=float(np.mean(~passed)),
         indeterminate=float(np.mean(unsure)),
-        volume_dice=float(np.mean(volume_dice(outcomes, gate))),
+        volume_dice=float(np.mean(dice(*volumes(outcomes, gate)))),
     )
 
 
@@ -129,8 +140,8 @@ def cost_curve(
     return tuple(gate_point(outcomes, gate, max(gate, decision), min_px=min_px) for gate in gates)
 
 
-def volume_dice(outcomes: Outcomes, gate: float) -> NDArray[np.float64]:
-    """Return each patient's volume Dice after gating.
+def volumes(outcomes: Outcomes, gate: float) -> NDArray[np.float64]:
+    """Return the pixels of each patient's volume after gating.
 
     Parameters
     ----------
@@ -142,16 +153,13 @@ def volume_dice(outcomes: Outcomes, gate: float) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64
-        By patient, in the order of their numbers; 1 for a patient without tumour in whom
-        nothing is outlined.
+        ``[3, patients]``: pixels in both masks, in the predicted one, in the true one; by
+        patient, in the order of their numbers. It is what `dice` and `iou` take.
     """
     passed = outcomes.probability >= gate
     _, patient = np.unique(outcomes.patient, return_inverse=True)
-    intersection, predicted, true = (
-        np.bincount(patient, weights=pixels)
-        for pixels in (outcomes.intersection * passed, outcomes.predicted * passed, outcomes.true)
-    )
-    return dice(intersection, predicted, true)
+    pixels = (outcomes.intersection * passed, outcomes.predicted * passed, outcomes.true)
+    return np.stack([np.bincount(patient, weights=weights) for weights in pixels])
 
 
 def choose_gate(

@@ -136,7 +136,7 @@ def _read(data: memoryview, bit: int) -> NDArray[np.int64]:
     place, width = (bit & 7) + _STARTS[:count], _WIDTHS[:count]
     byte = place >> 3
     word = (window[byte] << 16) | (window[byte + 1] << 8) | window[byte + 2]
-    return (word >> (24 - width - (place & 7))) & ((1 << width) - 1)
+    return np.asarray((word >> (24 - width - (place & 7))) & ((1 << width) - 1), np.int64)
 
 
 def _expand(codes: NDArray[np.int64], room: int) -> bytes:
@@ -155,9 +155,11 @@ def _expand(codes: NDArray[np.int64], room: int) -> bytes:
     origin = np.arange(total) - np.repeat(begin - begin[source], length)
     written = np.zeros(total, np.uint8)
     written[begin[literal]] = codes[literal]
-    for _ in range(int(length.max() - 1).bit_length()):  # each round doubles the stride
+    # A byte goes back through the beginnings of its own string, then through those of the string
+    # that completed it: under twice the longest string. Each round doubles the stride.
+    for _ in range(int(2 * length.max()).bit_length()):
         origin = origin[origin]
-    return written[origin].tobytes()
+    return bytes(written[origin])
 
 
 def _depth(parent: NDArray[np.int64], steps: NDArray[np.bool_]) -> NDArray[np.int64]:

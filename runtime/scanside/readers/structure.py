@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+import struct
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from scanside.errors import InputError
 from scanside.preprocess import MAX_SIDE, MIN_SIDE
@@ -18,6 +19,7 @@ __all__ = [
     "check_side",
     "check_trailing",
     "damaged",
+    "unpack",
 ]
 
 Kind = Literal["PNG", "TIFF", "JPEG", "WebP"]
@@ -61,6 +63,14 @@ def damaged(kind: Kind, what: str) -> InputError:
         accepted="complete files",
         remedy="copy or export the file again",
     )
+
+
+def unpack(kind: Kind, code: str, data: memoryview, offset: int = 0) -> tuple[Any, ...]:
+    """Unpack a structure, refusing a file that does not reach that far."""
+    try:
+        return struct.unpack_from(code, data, offset)
+    except (struct.error, OverflowError):
+        raise damaged(kind, f"{len(data)} bytes do not reach to a field at {offset}") from None
 
 
 def check_side(width: int, height: int) -> None:

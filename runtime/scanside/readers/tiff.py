@@ -22,43 +22,23 @@ TIFF Revision 6.0 (Adobe, 1992); the BigTIFF design of libtiff (2007).
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from scanside.errors import InputError
 from scanside.preprocess import MAX_SIDE
+from scanside.readers.compression import DECOMPRESSORS
+from scanside.readers.ifd import Tag, Tags, directories, refused
 from scanside.readers.structure import Container, check_orientation, check_side, damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-__all__ = ["MAGICS", "MAX_PAGES", "Layout", "check_exif", "inspect"]
-
-MAGICS: Final = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-"""Little- and big-endian TIFF, little- and big-endian BigTIFF."""
-
-MAX_PAGES: Final = 4096
-"""Most pages in one file: over ten times the slices of a usual volume."""
-
-_BIG: Final = 43
-_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-_SIZES_BIG: Final = {**_SIZES, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of one value, by field type."""
-
-_UNSIGNED: Final = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8"}
-"""The field types that hold whole numbers, as numpy codes."""
-
-_HUGE: Final = 2**40
-"""Stands for every 64-bit number that is larger: no file is that long."""
-
-_ALPHA: Final = (1, 2)
-"""ExtraSamples: associated and unassociated alpha."""
-
-_Value = TypeVar("_Value")
+__all__ = ["Layout", "decode", "inspect"]
 
 
 class Layout(NamedTuple):
@@ -72,8 +52,8 @@ class Layout(NamedTuple):
         Channels with alpha: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
     dtype
         Stored type with its byte order.
-    compression
-        Value of the Compression tag, a key of `scanside.readers.compression.DECOMPRESSORS`.
+    decompress
+        The function that turns a segment into bytes of pixels.
     predicted
         Whether each row holds horizontal differences.
     planar
@@ -90,7 +70,7 @@ class Layout(NamedTuple):
     height: int
     samples: int
     dtype: np.dtype[np.generic]
-    compression: int
+    decompress: Callable[[memoryview, int], bytes | memoryview]
     predicted: bool
     planar: bool
     tiled: bool
@@ -113,142 +93,126 @@ def inspect(data: memoryview) -> Container:
         If a page is not accepted, is too large or points outside the file; if the pages form
         a loop; or if there are none or more than `MAX_PAGES`.
     """
-    layouts = []
-    for tags in _directories(data):
-        try:
-            layouts.append(_layout(tags, len(data)))
-        except InputError as error:
-            raise InputError(
-                f"page {len(layouts) + 1}: {error.given}",
-                accepted=error.accepted,
-                remedy=error.remedy,
-            ) from None
+    layouts = tuple(
+        _layout(tags, len(data), page) for page, tags in enumerate(directories(data), start=1)
+    )
     if not layouts:
         raise damaged("TIFF", "it has no page")
-    return Container("TIFF", tuple((page.width, page.height) for page in layouts), layouts=tuple(layouts))
+    return Container("TIFF", tuple((page.width, page.height) for page in layouts), layouts=layouts)
 
 
-def check_exif(exif: memoryview) -> None:
-    """Refuse a picture whose EXIF block, itself a small TIFF, declares it to be turned.
+def decode(data: memoryview, page: Layout) -> NDArray[np.generic]:
+    """Read the pixels of one page.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    page
+        The page's layout, as `inspect` found it.
+
+    Returns
+    -------
+    ndarray
+        ``[height, width, samples]``, the stored values in native byte order.
 
     Raises
     ------
     InputError
-        If it is, or if the block cannot be read: the picture might be lying on its side.
+        If a strip or tile does not hold exactly the pixels that it should.
     """
-    exif = exif[6:] if exif[:6] == b"Exif\x00\x00" else exif
-    if exif[:4] not in MAGICS:
-        raise InputError("the EXIF block of the image cannot be read", remedy=_PLAIN)
-    for tags in _directories(exif):
-        check_orientation(tags.one(274, 1))
-        break  # the second directory describes a thumbnail
+    depth = 1 if page.planar else page.samples
+    pixels = np.empty((page.height, page.width, page.samples), page.dtype.newbyteorder("="))
+    planes = [slice(n, n + 1) for n in range(page.samples)] if page.planar else [slice(None)]
+    places = product(planes, range(0, page.height, page.down), range(0, page.width, page.across))
+    for (plane, top, left), (start, length) in zip(places, page.segments.tolist(), strict=True):
+        rows = page.down if page.tiled else min(page.down, page.height - top)
+        size = rows * page.across * depth * page.dtype.itemsize
+        try:
+            raw = page.decompress(data[start : start + length], size)
+        except ValueError as error:
+            raise damaged("TIFF", f"the strip or tile at byte {start}: {error}") from None
+        block = np.frombuffer(raw, page.dtype).reshape(rows, page.across, depth)
+        if page.predicted:
+            block = np.cumsum(block, axis=1, dtype=pixels.dtype)
+        target = pixels[top : top + rows, left : left + page.across, plane]
+        target[...] = block[: target.shape[0], : target.shape[1]]
+    return pixels
 
 
-_PLAIN: Final = "save the image again as PNG or as plain TIFF: uncompressed, BlackIsZero or RGB"
-
-
-class _Tags(NamedTuple):
-    """One image file directory: by tag its type, count and the position of its value."""
-
-    data: memoryview
-    order: str
-    fields: dict[int, tuple[int, int, int]]
-
-    def many(self, tag: int) -> NDArray[np.int64]:
-        if tag not in self.fields:
-            return np.zeros(0, np.int64)
-        kind, count, position = self.fields[tag]
-        if kind not in _UNSIGNED or not count:
-            raise damaged("TIFF", f"tag {tag} holds no whole number")
-        values = np.frombuffer(self.data, self.order + _UNSIGNED[kind], count, position)
-        return np.minimum(values, _HUGE).astype(np.int64)
-
-    def one(self, tag: int, default: int) -> int:
-        """Return the value of a tag; one value for each channel must be the same for all."""
-        values = self.many(tag) if tag in self.fields else np.array([default])
-        if (values != values[0]).any():
-            raise InputError(
-                f"TIFF tag {tag} differs between channels: {values[:4].tolist()}",
-                accepted="channels of one type",
-                remedy=_PLAIN,
-            )
-        return int(values[0])
-
-
-def _directories(data: memoryview) -> Iterator[_Tags]:
-    order = "<" if data[:2] == b"II" else ">"
-    seen: set[int] = set()
+def _layout(tags: Tags, size: int, page: int) -> Layout:
     try:
-        big = struct.unpack_from(order + "H", data, 2)[0] == _BIG
-        if big and struct.unpack_from(order + "HH", data, 4) != (8, 0):
-            raise damaged("TIFF", "its BigTIFF header is not valid")
-        (offset,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-        while offset:
-            if offset in seen:
-                raise damaged("TIFF", "its pages form a loop")
-            if len(seen) == MAX_PAGES:
-                raise InputError(
-                    f"the TIFF file has more than {MAX_PAGES} pages",
-                    accepted=f"up to {MAX_PAGES} pages a file",
-                    remedy="split it into several files",
-                )
-            seen.add(offset)
-            tags, offset = _directory(data, order, offset, big=big)
-            yield tags
-    except struct.error:
-        raise damaged("TIFF", "a directory lies outside it") from None
+        return _checked_layout(tags, size)
+    except InputError as error:
+        given = f"page {page}: {error.given}"
+        raise InputError(given, accepted=error.accepted, remedy=error.remedy) from None
 
 
-def _directory(data: memoryview, order: str, offset: int, *, big: bool) -> tuple[_Tags, int]:
-    """Read one directory and the offset of the next."""
-    sizes, head, word = (_SIZES_BIG, "Q", "Q") if big else (_SIZES, "H", "I")
-    entry, room = struct.Struct(f"{order}HH{word}"), struct.calcsize(f"={word}")
-    (count,) = struct.unpack_from(order + head, data, offset)
-    start = offset + struct.calcsize(f"={head}")
-    stop = start + count * (entry.size + room)
-    (following,) = struct.unpack_from(order + word, data, stop)
-    fields: dict[int, tuple[int, int, int]] = {}
-    for place in range(start, stop, entry.size + room):
-        tag, kind, values = entry.unpack_from(data, place)
-        size, position = sizes.get(kind, 0) * values, place + entry.size
-        if size > room:
-            (position,) = struct.unpack_from(order + word, data, position)
-        if tag in fields or position + size > len(data):
-            raise damaged("TIFF", f"tag {tag} is given twice or lies outside it")
-        fields[tag] = (kind, values, position)
-    return _Tags(data, order, fields), following
-
-
-def _layout(tags: _Tags, size: int) -> Layout:
-    width, height = tags.one(256, 0), tags.one(257, 0)
+def _checked_layout(tags: Tags, size: int) -> Layout:
+    width, height = tags.one(Tag.ImageWidth, 0), tags.one(Tag.ImageLength, 0)
     check_side(width, height)
-    check_orientation(tags.one(274, 1))
-    code = _one_of(
-        "BitsPerSample and SampleFormat",
-        {(8, 1): "u1", (16, 1): "u2", (16, 2): "i2", (32, 3): "f4"},
-        (tags.one(258, 1), tags.one(339, 1)),
-    )
+    check_orientation(tags.one(Tag.Orientation, 1))
+    tags.known(Tag.NewSubfileType, 0, {0: None, 2: None}, "pictures, no thumbnails or masks")
+    tags.known(Tag.FillOrder, 1, {1: None}, "FillOrder 1, the first pixel in the high bit")
+    code = _code(tags)
     predictors = {1: False} if code == "f4" else {1: False, 2: True}
-    compressions = {number: number for number in DECOMPRESSORS}
-    _one_of("FillOrder", {1: None}, tags.one(266, 1))
-    _one_of("NewSubfileType", {0: None, 2: None}, tags.one(254, 0))
-    planar = _one_of("PlanarConfiguration", {1: False, 2: True}, tags.one(284, 1))
-    samples, tiled = _samples(tags), 322 in tags.fields
-    across = tags.one(322, 0) if tiled else width
-    down = tags.one(323, 0) if tiled else min(tags.one(278, height), height)
+    samples, tiled = _samples(tags), Tag.TileWidth in tags.fields
+    planar = tags.known(Tag.PlanarConfiguration, 1, {1: False, 2: True}, "chunky or planar")
+    across = tags.one(Tag.TileWidth, 0) if tiled else width
+    down = tags.one(Tag.TileLength, 0) if tiled else min(tags.one(Tag.RowsPerStrip, height), height)
     if not (0 < across <= MAX_SIDE and 0 < down <= MAX_SIDE):
         raise damaged("TIFF", f"its tiles or strips have {across} x {down} pixels")
-    planes = samples if planar else 1
+    count = (samples if planar else 1) * -(-height // down) * -(-width // across)
     return Layout(
         width=width,
         height=height,
         samples=samples,
         dtype=np.dtype(tags.order + code),
-        compression=_one_of("Compression", compressions, tags.one(259, 1)),
-        predicted=_one_of("Predictor", predictors, tags.one(317, 1)),
+        decompress=tags.known(
+            Tag.Compression, 1, DECOMPRESSORS, "uncompressed, LZW, Deflate or PackBits"
+        ),
+        predicted=tags.known(
+            Tag.Predictor, 1, predictors, "no predictor, or the horizontal one for integers"
+        ),
         planar=planar,
         tiled=tiled,
         across=across,
         down=down,
-        segments=_segments(tags, tiled, planes * -(-height // down) * -(-width // across), size),
+        segments=_segments(tags, count, size, tiled=tiled),
     )
+
+
+def _code(tags: Tags) -> str:
+    """Return the numpy code of the stored type."""
+    codes = {(8, 1): "u1", (16, 1): "u2", (16, 2): "i2", (32, 3): "f4"}
+    bits, form = tags.one(Tag.BitsPerSample, 1), tags.one(Tag.SampleFormat, 1)
+    if (bits, form) not in codes:
+        raise refused(
+            f"BitsPerSample {bits} and SampleFormat {form}", "uint8, uint16, int16 and float32"
+        )
+    return codes[bits, form]
+
+
+def _samples(tags: Tags) -> int:
+    """Return the number of channels, colour and alpha, and refuse channels of no known meaning."""
+    colors = tags.known(
+        Tag.PhotometricInterpretation, -1, {1: 1, 2: 3}, "1 (grey, 0 is black) or 2 (RGB)"
+    )
+    samples, extra = tags.one(Tag.SamplesPerPixel, 1), tags.many(Tag.ExtraSamples).tolist()
+    if samples != colors + len(extra) or extra not in ([], [1], [2]):
+        raise refused(
+            f"{samples} channels where {colors} are grey or RGB, and ExtraSamples {extra[:4]}",
+            "grey or RGB, alone or with one channel that is declared as alpha",
+        )
+    return samples
+
+
+def _segments(tags: Tags, count: int, size: int, *, tiled: bool) -> NDArray[np.int64]:
+    """Return where the strips or tiles lie, refusing any outside the file."""
+    offsets = tags.many(Tag.TileOffsets if tiled else Tag.StripOffsets)
+    lengths = tags.many(Tag.TileByteCounts if tiled else Tag.StripByteCounts)
+    if not len(offsets) == len(lengths) == count:
+        raise damaged("TIFF", f"{len(offsets)} strips or tiles where the page needs {count}")
+    if (offsets + lengths > size).any():
+        raise damaged("TIFF", "the pixels lie partly outside it")
+    return np.stack([offsets, lengths], axis=1)

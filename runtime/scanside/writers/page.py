@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from scanside.contract import Record, RunResult, SliceResult, StudyResult
+from scanside.records import Record, RunResult, SliceResult, StudyResult
 from scanside.writers.files import OutputFolder, output_errors, write_atomic
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
-from scanside.contract import Record, RunResult, SliceResult, StudyResult, to_json_line
+from scanside.records import Record, RunResult, SliceResult, StudyResult, to_json_line
 from scanside.writers.files import output_errors
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ class RecordWriter(Protocol):
         """Write one record; raises `OutputError` where that fails."""
 
 
-def record_writer(kind: str, stream: BinaryIO, *, name: str, slices: int = 0) -> RecordWriter:
+def record_writer(
+    kind: str, stream: BinaryIO, *, name: str, slices: int = 0, root: str = ""
+) -> RecordWriter:
     """Return a writer of one format.
 
     Parameters
@@ -63,11 +65,13 @@ def record_writer(kind: str, stream: BinaryIO, *, name: str, slices: int = 0) ->
         What to call the stream in an error.
     slices
         The number of slices that will come, as far as it is known.
+    root
+        A folder that every source lies in: the table leaves it out.
     """
     makers: dict[str, Callable[[_Sink], RecordWriter]] = {
         "jsonl": _JsonLines,
         "csv": _Csv,
-        "text": lambda sink: _Text(sink, each_slice=slices <= _ROWS_SHOWN),
+        "text": lambda sink: _Text(sink, root, each_slice=slices <= _ROWS_SHOWN),
     }
     return makers[kind](_Sink(stream, name))
 
@@ -128,8 +132,9 @@ def _csv_value(record: SliceResult, field: str) -> object:
 class _Text:
     """A table for people: a row a slice where they are few, a row a study, then the run."""
 
-    def __init__(self, sink: _Sink, *, each_slice: bool) -> None:
+    def __init__(self, sink: _Sink, root: str, *, each_slice: bool) -> None:
         self._sink = sink
+        self._root = root
         self._each_slice = each_slice
         self._studies_begun = False
         if each_slice:
@@ -147,7 +152,7 @@ class _Text:
     def _slice(self, record: SliceResult) -> None:
         probability = "" if record.tumor_probability is None else f"{record.tumor_probability:.3f}"
         spent = f"{sum(record.timings_ms.values()):.1f}" if record.timings_ms else ""
-        name = record.source + (f" #{record.index}" if record.index else "")
+        name = self._short(record.source) + (f" #{record.index}" if record.index else "")
         self._line(f"{_tail(name, 44):<44} {probability:>11}  {_finding(record):<34} {spent:>6}")
 
     def _study(self, record: StudyResult) -> None:
@@ -160,7 +165,7 @@ class _Text:
             )
         volume = "" if record.volume_ml is None else f"{record.volume_ml:.1f}"
         self._line(
-            f"{_tail(record.source, 44):<44} {record.slices:>6} {record.positive:>6}"
+            f"{_tail(self._short(record.source), 44):<44} {record.slices:>6} {record.positive:>6}"
             f" {record.indeterminate:>6} {record.rejected:>7} {record.area_px:>9,} {volume:>9}"
         )
 
@@ -180,6 +185,10 @@ class _Text:
         )
         for reason, number in record.left_out.items():
             self._line(f"left out: {number:,} {reason}")
+
+    def _short(self, source: str) -> str:
+        inside = source.removeprefix(self._root).lstrip("/")
+        return inside or source
 
     def _line(self, text: str) -> None:
         self._sink.put(text.rstrip().encode() + b"\n")

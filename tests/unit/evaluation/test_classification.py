@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import sklearn.metrics as reference
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve as reference_calibration
 
@@ -32,7 +32,6 @@ def _columns(pairs: list[tuple[bool, float]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(truth), np.array(score)
 
 
-@settings(max_examples=40, deadline=None)
 @given(both)
 def test_auc_is_that_of_scikit_learn_and_of_every_pair(pairs: list[tuple[bool, float]]) -> None:
     truth, score = _columns(pairs)
@@ -41,7 +40,6 @@ def test_auc_is_that_of_scikit_learn_and_of_every_pair(pairs: list[tuple[bool, f
     assert auc(truth, score) == pytest.approx(np.mean((np.sign(difference) + 1) / 2))
 
 
-@settings(max_examples=40, deadline=None)
 @given(both)
 def test_roc_curve_is_that_of_scikit_learn(pairs: list[tuple[bool, float]]) -> None:
     truth, score = _columns(pairs)
@@ -54,7 +52,6 @@ def test_roc_curve_is_that_of_scikit_learn(pairs: list[tuple[bool, float]]) -> N
     assert auc(truth, score) == pytest.approx(area)
 
 
-@settings(max_examples=40, deadline=None)
 @given(both)
 def test_average_precision_is_that_of_scikit_learn(pairs: list[tuple[bool, float]]) -> None:
     truth, score = _columns(pairs)
@@ -62,7 +59,6 @@ def test_average_precision_is_that_of_scikit_learn(pairs: list[tuple[bool, float
     assert average_precision(truth, score) == pytest.approx(expected)
 
 
-@settings(max_examples=40, deadline=None)
 @given(both, st.integers(1, 12))
 def test_calibration_is_that_of_scikit_learn(pairs: list[tuple[bool, float]], bins: int) -> None:
     truth, score = _columns(pairs)
@@ -76,7 +72,6 @@ def test_calibration_is_that_of_scikit_learn(pairs: list[tuple[bool, float]], bi
     assert brier_score(truth, score) == pytest.approx(reference.brier_score_loss(truth, score))
 
 
-@settings(max_examples=40, deadline=None)
 @given(cases, st.floats(0, 1))
 def test_ratios_are_those_of_scikit_learn(pairs: list[tuple[bool, float]], at: float) -> None:
     truth, score = _columns(pairs)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scanside.contract import Thresholds
@@ -16,8 +16,9 @@ from scanside.evaluation.gating import (
     choose_gate,
     cost_curve,
     gate_point,
-    volume_dice,
+    volumes,
 )
+from scanside.evaluation.metrics import dice
 from scanside.gate import Route, decide, route
 
 probabilities = st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9, 1.0]) | st.floats(0, 1, width=32)
@@ -48,7 +49,6 @@ def _outcomes(table: list[tuple[int, float, int, int, int]]) -> Outcomes:
 outcomes_of = st.lists(rows, min_size=1, max_size=40).map(_outcomes)
 
 
-@settings(max_examples=60, deadline=None)
 @given(outcomes_of, probabilities, probabilities)
 def test_a_point_is_what_the_gate_decides_slice_by_slice(
     outcomes: Outcomes, one: float, other: float
@@ -71,7 +71,6 @@ def test_a_point_is_what_the_gate_decides_slice_by_slice(
     assert point.sensitivity == pytest.approx(expected, nan_ok=True)
 
 
-@settings(max_examples=60, deadline=None)
 @given(outcomes_of, st.lists(probabilities, min_size=2, max_size=6).map(sorted))
 def test_a_higher_gate_skips_more_and_finds_less(outcomes: Outcomes, gates: list[float]) -> None:
     points = cost_curve(outcomes, gates, decision=0.5)
@@ -93,9 +92,9 @@ def test_volume_dice_by_hand() -> None:
         true=np.array([70, 30, 0, 0]),
     )
     # In the order of the patients' numbers: 3, without tumour, then 7.
-    assert volume_dice(outcomes, 0.0).tolist() == pytest.approx([0, 2 * 80 / 200])
-    assert volume_dice(outcomes, 0.5).tolist() == pytest.approx([0, 2 * 50 / 160])
-    assert volume_dice(outcomes, 0.85).tolist() == pytest.approx([1, 2 * 50 / 160])
+    assert dice(*volumes(outcomes, 0.0)).tolist() == pytest.approx([0, 2 * 80 / 200])
+    assert dice(*volumes(outcomes, 0.5)).tolist() == pytest.approx([0, 2 * 50 / 160])
+    assert dice(*volumes(outcomes, 0.85)).tolist() == pytest.approx([1, 2 * 50 / 160])
     point = gate_point(outcomes, 0.5, 0.5, min_px=50)
     assert point.sensitivity == 0.5
     assert point.lesion_sensitivity == 1.0
@@ -112,7 +111,6 @@ def test_lesions_are_of_at_least_the_given_size() -> None:
     assert choose_gate(probability, true, sensitivity=1.0, min_px=0) == 0.1
 
 
-@settings(max_examples=60, deadline=None)
 @given(outcomes_of, st.sampled_from([0.5, 0.9, 0.95, 0.99, 1.0]) | st.floats(0.01, 1))
 def test_the_gate_attains_the_sensitivity_and_the_next_one_does_not(
     outcomes: Outcomes, sensitivity: float
@@ -145,7 +143,6 @@ def test_a_gate_that_cannot_be_chosen_is_refused() -> None:
         choose_gate(np.array([0.2, math.nan]), np.array([0, 500]), sensitivity=0.9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(outcomes_of, probabilities, st.floats(0, 0.5))
 def test_the_decision_leaves_no_more_indeterminate_than_wanted(
     outcomes: Outcomes, gate: float, most: float

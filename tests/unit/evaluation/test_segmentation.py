@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import sklearn.metrics as reference
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -47,7 +47,6 @@ def _reference_hd95(
     return max(float(np.percentile(distances, 95)) for distances in directed)
 
 
-@settings(max_examples=60, deadline=None)
 @given(pairs)
 def test_overlap_is_that_of_scikit_learn(pair: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> None:
     predicted, true = pair
@@ -60,7 +59,6 @@ def test_overlap_is_that_of_scikit_learn(pair: tuple[NDArray[np.bool_], NDArray[
         assert dice(*counts) == iou(*counts) == 1.0
 
 
-@settings(max_examples=60, deadline=None)
 @given(pairs)
 def test_dice_and_iou_are_one_figure(pair: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> None:
     counts = overlap(*pair)
@@ -70,13 +68,11 @@ def test_dice_and_iou_are_one_figure(pair: tuple[NDArray[np.bool_], NDArray[np.b
     assert dice(*counts) == dice(*swapped)
 
 
-@settings(max_examples=60, deadline=None)
 @given(masks)
 def test_surface_is_that_of_scipy(mask: NDArray[np.bool_]) -> None:
     assert np.array_equal(surface(mask), mask ^ ndimage.binary_erosion(mask))
 
 
-@settings(max_examples=60, deadline=None)
 @given(pairs, st.tuples(st.floats(0.1, 5), st.floats(0.1, 5)) | st.just((1.0, 1.0)))
 def test_hausdorff95_is_that_of_scipy(
     pair: tuple[NDArray[np.bool_], NDArray[np.bool_]], spacing: tuple[float, float]

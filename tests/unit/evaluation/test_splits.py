@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scanside.errors import InputError, OutputError, UsageError
@@ -35,7 +35,6 @@ def _dataset(tumors: list[int], sha256: str = SHA) -> Dataset:
 datasets = st.lists(st.integers(1, 5000), min_size=5, max_size=40).map(_dataset)
 
 
-@settings(max_examples=60, deadline=None)
 @given(datasets, st.integers(0, 2**40), st.floats(0.01, 0.4), st.floats(0, 0.4))
 def test_every_patient_is_in_one_part(
     dataset: Dataset, seed: int, validation: float, test: float
@@ -49,7 +48,6 @@ def test_every_patient_is_in_one_part(
     check_split(split, dataset)
 
 
-@settings(max_examples=60, deadline=None)
 @given(datasets, st.integers(0, 1000))
 def test_a_seed_gives_one_split_whatever_the_order(dataset: Dataset, seed: int) -> None:
     shuffled = dataset._replace(slices=dataset.slices[::-1])
@@ -67,7 +65,6 @@ def test_seeds_differ() -> None:
     assert len({make_split(dataset, seed=seed).test for seed in range(20)}) == 20
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 5000), min_size=20, max_size=40, unique=True), st.integers(0, 1000))
 def test_the_test_part_spans_the_range_of_tumours(tumors: list[int], seed: int) -> None:
     dataset = _dataset(tumors)
@@ -85,7 +82,6 @@ def test_the_test_part_spans_the_range_of_tumours(tumors: list[int], seed: int) 
     )
 
 
-@settings(max_examples=60, deadline=None)
 @given(datasets, st.integers(0, 1000), st.data())
 def test_folds_hold_everyone_once(dataset: Dataset, seed: int, data: st.DataObject) -> None:
     folds = data.draw(st.integers(2, len(dataset.patients)))

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import toy
 
+import toy
 from scanside import Pipeline, open_bundle
 from scanside.contract import Thresholds
 from scanside.errors import BackendError, BundleError, InputError, UsageError

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
-import toy
 
-from scanside import Pipeline, open_bundle, pipeline as pipeline_module
+import toy
+from scanside import Pipeline, open_bundle
+from scanside import pipeline as pipeline_module
 from scanside.bundle import write_bundle
 from scanside.contract import Thresholds
 from scanside.errors import BundleError

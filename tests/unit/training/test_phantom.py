@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -24,6 +25,8 @@ from scanside_training.phantom.lesion import draw_lesion, paint_lesion
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 FLAIR = 1
 BLUR_REACH = 6
 """Pixels by which motion, blur and resampling can carry a change beyond the mask."""
@@ -31,28 +34,28 @@ BLUR_REACH = 6
 
 @pytest.fixture(scope="module")
 def patients() -> list[tuple[PhantomSlice, ...]]:
-    return [generate_patient(seed, slices=20) for seed in range(1, 9)]
+    return [generate_patient(seed, slices=20) for seed in range(1, 6)]
 
 
 def rng(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(seed))
 
 
-def head_of(image: np.ndarray) -> np.ndarray:
+def head_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The filled outline of the head."""
     bright = (cv2.GaussianBlur(image.max(axis=2), (7, 7), 0) > 18).astype(np.uint8)
     outlines, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros_like(bright)
+    filled: NDArray[np.uint8] = np.zeros(bright.shape, np.uint8)
     cv2.drawContours(filled, [max(outlines, key=cv2.contourArea)], -1, 1, -1)
     return filled
 
 
 class TestStack:
     def test_types_names_and_numbers(self, patients: list[tuple[PhantomSlice, ...]]) -> None:
-        stack = patients[6]
+        stack = patients[4]
         assert [piece.number for piece in stack] == list(range(1, 21))
         for piece in stack:
-            assert piece.patient == "PHANTOM_0007"
+            assert piece.patient == "PHANTOM_0005"
             assert piece.image.shape == (256, 256, 3)
             assert piece.mask.shape == (256, 256)
             assert piece.image.dtype == piece.mask.dtype == np.uint8
@@ -106,7 +109,7 @@ class TestLesion:
             changed = (one.image != other.image).any(axis=2)
             reach = cv2.dilate(one.mask, np.ones((2 * BLUR_REACH + 1,) * 2, np.uint8))
             # The faint ghost repeats the lesion a third of the slice further on.
-            allowed = (reach | np.roll(reach, 256 // 3, axis=0)).astype(bool)
+            allowed = reach.astype(bool) | np.roll(reach, 256 // 3, axis=0).astype(bool)
             assert not (changed & ~allowed).any()
             changed_somewhere |= bool(changed.any())
         assert changed_somewhere
@@ -133,7 +136,7 @@ class TestLesion:
             areas = volume.sum(axis=(1, 2))
             found = np.flatnonzero(areas > 150)
             np.testing.assert_array_equal(np.diff(found), 1)
-            for low, high in zip(found, found[1:], strict=False):
+            for low, high in pairwise(found):
                 assert (volume[low] & volume[high]).any()
 
     def test_it_is_bright_in_flair_and_darker_before_contrast(
@@ -170,7 +173,7 @@ class TestPlausibility:
                 assert 28 < np.median(grey[brain]) < 105
                 assert np.percentile(grey[rim], 95) > 1.2 * np.median(grey[brain])
 
-    def test_fluid_is_dark_in_flair(self, patients: list[tuple[PhantomSlice, ...]]) -> None:
+    def test_fluid_is_dark_in_flair(self) -> None:
         head = draw_head(rng(0), 256)
         slice_ = render_anatomy(head, 0.6)
         fluid = slice_.image[FLAIR][slice_.ventricle_distance < -1]
@@ -186,8 +189,9 @@ class TestPlausibility:
             assert (stack[-1].image.max(axis=2) > 25).mean() < 0.25
 
     def test_share_and_area_of_lesions(self) -> None:
-        stacks = [generate_patient(seed, slices=16) for seed in range(20, 44)]
-        areas = np.array([int(p.mask.sum()) for stack in stacks for p in stack])
+        # At a quarter of the side, which is faster: a pixel counts for sixteen.
+        stacks = [generate_patient(seed, slices=16, side=64) for seed in range(20, 38)]
+        areas = np.array([16 * int(p.mask.sum()) for stack in stacks for p in stack])
         assert 0.25 < (areas > 0).mean() < 0.45
         assert 1000 < np.median(areas[areas > 0]) < 2400
         assert areas.max() < 9000
@@ -232,6 +236,7 @@ class TestDataset:
         for piece in [*generate_patient(1, slices=5), *generate_patient(2, slices=5)]:
             stem = folder / piece.patient / f"{piece.patient}_{piece.number}"
             pixels = cv2.imread(f"{stem}.png", cv2.IMREAD_UNCHANGED)
+            assert pixels is not None
             np.testing.assert_array_equal(pixels[..., ::-1], piece.image)
             expected.add(f"{stem}.png")
             if piece.mask.any():
@@ -271,6 +276,8 @@ class TestCommand:
             "phantom.main(['--help'], standalone_mode=False);"
             "sys.exit(bool({'tensorflow', 'keras', 'scipy', 'cv2'} & set(sys.modules)))"
         )
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         assert run.returncode == 0, run.stderr
         assert "--patients" in run.stdout

@@ -34,8 +34,9 @@ def phantom(folder: Path, patients: int, slices: int, seed: int) -> None:
     from scanside_training.phantom import write_dataset
 
     positive = write_dataset(folder, seed=seed, patients=patients, slices=slices)
+    noun = "phantom" if patients == 1 else "phantoms"
     click.echo(
-        f"Wrote {patients} {'phantom' if patients == 1 else 'phantoms'}, {patients * slices} slices, {positive} of them with a lesion,"
+        f"Wrote {patients} {noun}, {patients * slices} slices, {positive} of them with a lesion,"
         f" to {folder}. They are phantoms, not patients: use them to try every stage, and quote"
         " no figure from them.",
         err=True,

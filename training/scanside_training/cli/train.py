@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -47,7 +48,7 @@ __all__ = ["train"]
     type=click.Choice(["single", "mirrored", "multi-worker"]),
     help="Distribution: one device, this machine's GPUs, or the workers of TF_CONFIG.",
 )
-def train(  # noqa: PLR0913 - one parameter an option
+def train(
     *,
     task: str,
     config_file: Path,
@@ -68,7 +69,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     from rich.console import Console
 
     from scanside.evaluation.files import write_atomic
-    from scanside_training.config import read_config
+    from scanside_training.config_file import read_config
 
     config = read_config(config_file, task)
     if strategy is not None:
@@ -80,9 +81,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     from scanside_training.train import train as run
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    result = run(
-        config, data=data, split_file=split, output=output, console=console, resume=resume
-    )
+    result = run(config, data=data, split_file=split, output=output, console=console, resume=resume)
     write_atomic(output / "config.toml", config_file.read_bytes())
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.best.validation.items())
     click.echo(
@@ -101,10 +100,11 @@ def _beside(config_file: Path, value: str | None, name: str, kind: str) -> Path:
     return config_file.parent / value
 
 
-def _require(package: str) -> Any:
-    import importlib
-
+def _require(package: str) -> None:
+    """Import a package of the extra ``train``, or say how to install it."""
+    # TensorFlow's C++ side logs about absent GPUs before Python can ask it not to.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        return importlib.import_module(package)
+        import_module(package)
     except ImportError as error:
         raise ExtraNotInstalledError("scanside train", package=package, extra="train") from error

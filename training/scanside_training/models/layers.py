@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import keras
 from keras import layers
@@ -27,7 +27,7 @@ def scaled(filters: int, width: float) -> int:
     return max(8, 8 * round(filters * width / 8))
 
 
-def image_input(side: int | None) -> tuple[Any, Any]:
+def image_input(side: int | None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Return the uint8 input ``[N, side, side, 3]`` and ``(x - 128) / 128`` of it as float32.
 
     ``x / 128 - 1`` is the same number: every step is exact in float32.
@@ -36,9 +36,15 @@ def image_input(side: int | None) -> tuple[Any, Any]:
     return image, layers.Rescaling(1 / 128, offset=-1.0, dtype="float32", name="scale")(image)
 
 
-def conv_bn(  # noqa: PLR0913 - a convolution has that many properties
-    tensor: Any, filters: int, kernel: int, name: str, *, strides: int = 1, relu: bool = True
-) -> Any:
+def conv_bn(
+    tensor: keras.KerasTensor,
+    filters: int,
+    kernel: int,
+    name: str,
+    *,
+    strides: int = 1,
+    relu: bool = True,
+) -> keras.KerasTensor:
     """Convolution (He initialisation, no bias), batch normalisation and, if asked, a ReLU.
 
     References
@@ -58,7 +64,7 @@ def conv_bn(  # noqa: PLR0913 - a convolution has that many properties
     return layers.Activation("relu", name=f"{name}_relu")(tensor) if relu else tensor
 
 
-def upsample(tensor: Any, factor: int, name: str) -> Any:
+def upsample(tensor: keras.KerasTensor, factor: int, name: str) -> keras.KerasTensor:
     """Enlarge bilinearly: one ONNX Resize, where nearest would export as Tile and Transpose."""
     # float32 for logits that are float32: a layer takes the global precision otherwise.
     dtype = "float32" if tensor.dtype == "float32" else None

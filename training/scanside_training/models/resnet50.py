@@ -16,7 +16,7 @@ Lin et al. 2017, "Feature pyramid networks for object detection", CVPR.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import keras
 from keras import layers
@@ -57,8 +57,8 @@ class ClassifierModels(NamedTuple):
         ``image`` -> ``tumor_probability`` float32 ``[N, 1]``; without the decoder.
     """
 
-    training: Any
-    inference: Any
+    training: keras.Model
+    inference: keras.Model
 
 
 def build_classifier(
@@ -95,7 +95,7 @@ def build_classifier(
     )
 
 
-def _encoder(tensor: Any, width: float, *, bias: bool) -> list[Any]:
+def _encoder(tensor: keras.KerasTensor, width: float, *, bias: bool) -> list[keras.KerasTensor]:
     tensor = layers.ZeroPadding2D(3, name="conv1_pad")(tensor)
     tensor = _conv(tensor, scaled(_STEM_FILTERS, width), 7, "conv1", strides=2, bias=bias)
     tensor = layers.Activation("relu", name="conv1_relu")(tensor)
@@ -117,14 +117,12 @@ def _encoder(tensor: Any, width: float, *, bias: bool) -> list[Any]:
     return stages
 
 
-def _bottleneck(  # noqa: PLR0913 - one property each
-    tensor: Any, filters: int, name: str, *, strides: int, project: bool, bias: bool
-) -> Any:
+def _bottleneck(
+    tensor: keras.KerasTensor, filters: int, name: str, *, strides: int, project: bool, bias: bool
+) -> keras.KerasTensor:
     shortcut = tensor
     if project:
-        shortcut = _conv(
-            tensor, _EXPANSION * filters, 1, f"{name}_0", strides=strides, bias=bias
-        )
+        shortcut = _conv(tensor, _EXPANSION * filters, 1, f"{name}_0", strides=strides, bias=bias)
     tensor = _conv(tensor, filters, 1, f"{name}_1", strides=strides, bias=bias)
     tensor = layers.Activation("relu", name=f"{name}_1_relu")(tensor)
     tensor = _conv(tensor, filters, 3, f"{name}_2", bias=bias)
@@ -134,9 +132,9 @@ def _bottleneck(  # noqa: PLR0913 - one property each
     return layers.Activation("relu", name=f"{name}_out")(tensor)
 
 
-def _conv(  # noqa: PLR0913 - one property each
-    tensor: Any, filters: int, kernel: int, name: str, *, bias: bool, strides: int = 1
-) -> Any:
+def _conv(
+    tensor: keras.KerasTensor, filters: int, kernel: int, name: str, *, bias: bool, strides: int = 1
+) -> keras.KerasTensor:
     tensor = layers.Conv2D(
         filters,
         kernel,
@@ -151,7 +149,7 @@ def _conv(  # noqa: PLR0913 - one property each
     )
 
 
-def _decoder(stages: list[Any], width: float) -> Any:
+def _decoder(stages: list[keras.KerasTensor], width: float) -> keras.KerasTensor:
     """Feature pyramid from stride 32 to stride 4, one logit a position."""
     filters = scaled(_PYRAMID_FILTERS, width)
     tensor = None

@@ -13,7 +13,7 @@ U-Net", IEEE GRSL. Oktay et al. 2018, "Attention U-Net", MIDL (the optional gate
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import keras
 from keras import layers
@@ -41,8 +41,8 @@ class SegmenterModels(NamedTuple):
         keeps the channel, because the reshape needs to know the size.
     """
 
-    training: Any
-    inference: Any
+    training: keras.Model
+    inference: keras.Model
 
 
 def build_segmenter(
@@ -104,14 +104,14 @@ def build_segmenter(
     )
 
 
-def _probabilities(logits: Any, side: int | None) -> Any:
+def _probabilities(logits: keras.KerasTensor, side: int | None) -> keras.KerasTensor:
     if side is None:
         return layers.Activation("sigmoid", dtype="float32", name=OUTPUT_NAME)(logits)
     plane = layers.Activation("sigmoid", dtype="float32", name="mask_sigmoid")(logits)
     return layers.Reshape((side, side), dtype="float32", name=OUTPUT_NAME)(plane)
 
 
-def _residual(tensor: Any, filters: int, name: str) -> Any:
+def _residual(tensor: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
     shortcut = conv_bn(tensor, filters, 1, f"{name}_0", relu=False)
     tensor = conv_bn(tensor, filters, 3, f"{name}_1")
     tensor = conv_bn(tensor, filters, 3, f"{name}_2", relu=False)
@@ -119,7 +119,9 @@ def _residual(tensor: Any, filters: int, name: str) -> Any:
     return layers.Activation("relu", name=f"{name}_out")(tensor)
 
 
-def _gate(skip: Any, gating: Any, filters: int, name: str) -> Any:
+def _gate(
+    skip: keras.KerasTensor, gating: keras.KerasTensor, filters: int, name: str
+) -> keras.KerasTensor:
     """Weight a skip connection by additive attention (Oktay et al. 2018, equation 1)."""
     query = conv_bn(gating, filters, 1, f"{name}_query", relu=False)
     key = conv_bn(skip, filters, 1, f"{name}_key", relu=False)

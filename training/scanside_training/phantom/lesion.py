@@ -86,18 +86,18 @@ def draw_lesion(rng: np.random.Generator, head: Head, heights: Sequence[float]) 
         Heights of the slices, increasing.
     """
     width, length = head.half_axes
-    radius = float(np.exp(np.clip(rng.normal(np.log(33.0), 0.36), np.log(11.0), np.log(52.0))))
+    radius = float(np.exp(np.clip(rng.normal(np.log(29.5), 0.4), np.log(12.0), np.log(52.0))))
     direction = rng.uniform(0.0, 2.0 * np.pi)
     away = rng.uniform(0.35, 0.62)
     # A centre on a slice: even a small lesion in a thin stack is seen.
     wanted = rng.uniform(0.38, 0.74)
     height = min(heights, key=lambda at: abs(at - wanted))
-    tall = float(np.clip(rng.normal(0.108, 0.035) * (radius / 30.0) ** 0.35, 0.05, 0.25))
+    tall = float(np.clip(rng.normal(0.142, 0.042) * (radius / 30.0) ** 0.35, 0.05, 0.25))
     squeeze = float(np.exp(rng.normal(0.0, 0.18)))
     x = away * width * float(np.cos(direction))
     x = float(np.copysign(max(abs(x), 0.18 * width), x))
     flair = float(np.exp(np.clip(rng.normal(0.46, 0.17), 0.2, 0.8)))
-    dark = float(np.clip(rng.normal(0.87, 0.1), 0.65, 1.04))
+    dark = float(np.clip(rng.normal(0.83, 0.1), 0.62, 1.02))
     cystic, enhancing = rng.random(2) < _SHARE_WITH
     return Lesion(
         centre=(x, away * length * float(np.sin(direction)), height),
@@ -108,7 +108,7 @@ def draw_lesion(rng: np.random.Generator, head: Head, heights: Sequence[float]) 
         contrast=(dark, flair, dark * float(rng.uniform(0.95, 1.06))),
         core=float(rng.uniform(0.25, 0.5)) if cystic else 0.0,
         enhancement=float(rng.uniform(0.4, 1.3)) if enhancing else 0.0,
-        coarse=draw_lattice(rng, 10, 14, 2),
+        coarse=draw_lattice(rng, 5, 14, 2),
         fine=draw_lattice(rng, 24, 40, 1),
     )
 
@@ -132,10 +132,13 @@ def paint_lesion(lesion: Lesion, head: Head, anatomy: Anatomy, height: float) ->
     """
     side = head.outline.shape[0]
     mask = np.zeros((side, side), np.uint8)
-    if abs(height - lesion.centre[2]) > lesion.radii[2] * (1.0 + 2.5 * lesion.irregularity):
+    if abs(height - lesion.centre[2]) > lesion.radii[2] * (1.0 + 0.5 * lesion.irregularity):
+        # Further off the noise would leave islands, with free slices between.
         return mask
     coarse, fine = sample(lesion.coarse, height, side), sample(lesion.fine, height, side)[0]
-    level = _level(lesion, head, height) + lesion.irregularity * (coarse[0] + 0.35 * fine)
+    # Limited, so that the noise never eats the lesion's middle: every patient has a lesion.
+    border = np.clip(coarse[0] + 0.35 * fine, -1.3, 1.3)
+    level = _level(lesion, head, height) + lesion.irregularity * border
     inside = (level > 0) & (anatomy.brain_depth > _FROM_SURFACE)
     inside &= anatomy.ventricle_distance > _FROM_VENTRICLE
     mask = _without_specks(inside.astype(np.uint8), _SMALLEST_PART * (side / 256.0) ** 2)

@@ -1,0 +1,189 @@
+"""A bundle from its parts: models, goldens, card, licence, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from scanside.bundle import write_bundle
+from scanside.contract import (
+    AuxiliaryFile,
+    Golden,
+    InputContract,
+    License,
+    Manifest,
+    ModelFile,
+    Parity,
+    Provenance,
+    Role,
+    Thresholds,
+)
+from scanside.errors import ParityError
+from scanside.pipeline import Pipeline
+from scanside.verification import verify
+from scanside_export.card import model_card
+from scanside_export.golden import FP32_TOLERANCE
+from scanside_export.graphspec import OPSET
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from scanside.bundle import Bundle
+
+__all__ = ["Description", "Exported", "WeightsLicense", "assemble", "write_verified"]
+
+GOLDEN: Final = "golden.npz"
+CARD: Final = "MODEL_CARD.md"
+LICENSE: Final = "LICENSE-WEIGHTS.txt"
+
+
+class Exported(NamedTuple):
+    """One exported model.
+
+    Attributes
+    ----------
+    content
+        The ONNX file.
+    parity
+        How it compares with the Keras model.
+    """
+
+    content: bytes
+    parity: Parity
+
+
+class WeightsLicense(NamedTuple):
+    """The licence of the weights: its name, a notice of a sentence, and its text."""
+
+    name: str
+    notice: str
+    text: bytes
+
+
+class Description(NamedTuple):
+    """What the makers say of a bundle.
+
+    Attributes
+    ----------
+    name, version, description
+        Of the bundle.
+    thresholds
+        Where the pipeline decides, and how that was chosen.
+    license
+        Of the weights.
+    metrics
+        Figures with the split that they come from; empty where nothing was measured.
+    card
+        The model card; none to have it written from the other facts.
+    """
+
+    name: str
+    version: str
+    description: str
+    thresholds: Thresholds
+    license: WeightsLicense
+    metrics: Mapping[str, Any]
+    card: bytes | None
+
+
+def assemble(
+    models: Mapping[Role, Exported],
+    golden: bytes,
+    said: Description,
+    source: Provenance,
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Put a bundle together in memory.
+
+    Parameters
+    ----------
+    models
+        Both models.
+    golden
+        Content of ``golden.npz``.
+    said
+        What the makers say of it.
+    source
+        Where it comes from.
+
+    Returns
+    -------
+    manifest : Manifest
+        What the bundle declares.
+    files : dict of str to bytes
+        Content by file name, as `scanside.bundle.write_bundle` takes it.
+    """
+    files = {f"{role}.fp32.onnx": model.content for role, model in models.items()}
+    files |= {GOLDEN: golden, LICENSE: said.license.text, CARD: said.card or b"pending"}
+    manifest = Manifest(
+        name=said.name,
+        version=said.version,
+        description=said.description,
+        input=InputContract(),
+        thresholds=said.thresholds,
+        default_precision="fp32",
+        models={
+            role: {
+                "fp32": ModelFile(
+                    **_facts(f"{role}.fp32.onnx", files), opset=OPSET, parity=model.parity
+                )
+            }
+            for role, model in models.items()
+        },
+        golden=Golden(**_facts(GOLDEN, files), tolerances={"fp32": FP32_TOLERANCE}),
+        card=AuxiliaryFile(**_facts(CARD, files)),
+        license=License(
+            name=said.license.name,
+            notice=said.license.notice,
+            text=AuxiliaryFile(**_facts(LICENSE, files)),
+        ),
+        provenance=source,
+        metrics=dict(said.metrics),
+    )
+    if said.card is None:
+        files[CARD] = model_card(manifest).encode()
+        card = AuxiliaryFile(**_facts(CARD, files))
+        manifest = msgspec.structs.replace(manifest, card=card)
+    return manifest, files
+
+
+def write_verified(destination: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle and verify it against its own golden slices on this machine's CPU.
+
+    Parameters
+    ----------
+    destination
+        A folder or a ``.zip`` that does not exist.
+    manifest, files
+        What `assemble` returned.
+
+    Raises
+    ------
+    OutputError
+        If the destination exists or can't be written.
+    ParityError
+        If the bundle does not pass its own goldens; nothing is left behind.
+    """
+    bundle = write_bundle(destination, manifest, files)
+    with Pipeline.open(bundle, backend="cpu") as pipeline:
+        failed = [check for check in verify(bundle, pipeline) if not check.passed]
+    if failed:
+        _remove(bundle.path)
+        lines = "; ".join(f"{check.name}: {check.found}, wanted {check.wanted}" for check in failed)
+        raise ParityError(f"the bundle fails its own golden slices ({lines})")
+    return bundle
+
+
+def _facts(name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
+    content = files[name]
+    return {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

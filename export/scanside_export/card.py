@@ -1,0 +1,141 @@
+"""The model card: what is known of the bundle's models, and what is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from scanside.preprocess import CHANNELS, SIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from scanside.contract import Manifest
+
+__all__ = ["model_card", "short_metrics"]
+
+_LIST: Final = 3
+"""Longest list that is a figure (an interval); longer ones are per slice, patient or point."""
+
+
+def short_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of ``metrics.json`` without its tables and curves.
+
+    Parameters
+    ----------
+    metrics
+        What ``scanside evaluate`` wrote.
+
+    Returns
+    -------
+    dict
+        The same tree without lists, but for short ones of plain values.
+    """
+    kept: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            if inner := short_metrics(value):
+                kept[name] = inner
+        elif not isinstance(value, list) or _is_figure(value):
+            kept[name] = value
+    return kept
+
+
+def _is_figure(values: list[Any]) -> bool:
+    return len(values) <= _LIST and not any(isinstance(value, dict | list) for value in values)
+
+
+def model_card(manifest: Manifest) -> str:
+    """Write a model card from what the manifest holds.
+
+    Parameters
+    ----------
+    manifest
+        The manifest; its own entry for the card is not looked at.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    return "\n".join(_lines(manifest)) + "\n"
+
+
+def _lines(manifest: Manifest) -> Iterator[str]:
+    thresholds, source = manifest.thresholds, manifest.provenance
+    yield f"# {manifest.name} {manifest.version}"
+    yield ""
+    yield manifest.description
+    yield ""
+    yield (
+        "Not a medical device: research use only, no diagnosis. A negative result means that"
+        " the algorithm found no region, never that there is no tumour."
+    )
+    yield ""
+    yield "## Input and output"
+    yield ""
+    yield (
+        f"`image`, uint8 `[N, {SIDE}, {SIDE}, 3]`: {', '.join(CHANNELS)}; the graphs scale it to"
+        " (x - 128) / 128. Classifier: `tumor_probability`. Segmenter: `mask_probability`."
+    )
+    yield ""
+    yield "## Thresholds"
+    yield ""
+    yield f"- gate {thresholds.gate:g}, decision {thresholds.decision:g}, mask {thresholds.mask:g}"
+    yield f"- chosen: {thresholds.chosen}"
+    yield ""
+    yield "## Training data"
+    yield ""
+    yield f"- dataset: {source.dataset}"
+    yield f"- sha256 of its slices: {source.dataset_sha256 or 'not known'}"
+    yield ""
+    yield "## Performance"
+    yield ""
+    yield from _metrics(manifest.metrics)
+    yield ""
+    yield "## Agreement with the Keras models"
+    yield ""
+    for role, files in manifest.models.items():
+        for precision, file in files.items():
+            parity = file.parity
+            yield (
+                f"- {role} {precision}: largest difference {parity.max_abs_error:.2g}, same"
+                f" decision in {parity.same_decision:.1%} of {parity.slices} slices"
+                f" ({parity.data}) against {parity.reference}"
+            )
+    yield ""
+    yield "## Not known"
+    yield ""
+    yield (
+        "Behaviour on other scanners, sequences, centres and age groups than those of the"
+        " training data, on other kinds of lesion, and after treatment: not measured here unless"
+        " Performance says so."
+    )
+    yield ""
+    yield "## Licence of the weights"
+    yield ""
+    yield f"{manifest.license.name}: {manifest.license.notice} (`{manifest.license.text.file}`)"
+    yield ""
+    yield "## Provenance"
+    yield ""
+    yield f"- `{source.command}`"
+    yield f"- commit {source.commit}, {source.created}"
+    yield f"- {', '.join(f'{name} {version}' for name, version in source.versions.items())}"
+
+
+def _metrics(metrics: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    if not metrics:
+        yield "Not measured: no metrics were given to the export."
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield f"{indent}- {name}:"
+            yield from _metrics(value, f"{indent}  ")
+        else:
+            yield f"{indent}- {name}: {_figure(value)}"
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return " to ".join(map(_figure, value))
+    return str(value)

@@ -1,0 +1,223 @@
+"""``scanside export``: a bundle from two Keras models."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from scanside.contract import Thresholds, field_path
+from scanside.errors import ExtraNotInstalledError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from scanside.contract import Role
+
+__all__ = ["export"]
+
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@click.command()
+@click.argument("classifier", type=_FILE, metavar="CLASSIFIER.keras")
+@click.argument("segmenter", type=_FILE, metavar="SEGMENTER.keras")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Folder or .zip to write; it must not exist.",
+)
+@click.option(
+    "--golden",
+    required=True,
+    type=_FOLDER,
+    metavar="FOLDER",
+    help="Phantoms that the golden slices are chosen from (`scanside data phantom`). They ship"
+    " with the bundle: never give patients' images here.",
+)
+@click.option(
+    "--data",
+    type=_FOLDER,
+    metavar="FOLDER",
+    help="Labelled slices to compare Keras and ONNX on; they do not ship.  [default: --golden]",
+)
+@click.option(
+    "--thresholds",
+    "thresholds_file",
+    type=_FILE,
+    metavar="FILE",
+    help="JSON with gate, decision, mask and chosen, as `scanside evaluate` writes it.",
+)
+@click.option("--gate", type=float, help="Probability from which a slice is segmented.")
+@click.option("--decision", type=float, help="Probability that contradicts an empty mask.")
+@click.option("--mask", type=float, help="Probability from which a pixel is mask.")
+@click.option("--chosen", metavar="TEXT", help="How these three were chosen, with figures.")
+@click.option("--license-name", required=True, metavar="TEXT", help="Licence of the weights.")
+@click.option("--license-file", required=True, type=_FILE, metavar="FILE", help="Its text.")
+@click.option(
+    "--license-notice", required=True, metavar="TEXT", help="What it means, in one sentence."
+)
+@click.option(
+    "--metrics",
+    "metrics_file",
+    type=_FILE,
+    metavar="FILE",
+    help="metrics.json of `scanside evaluate`: its figures go into the manifest.",
+)
+@click.option(
+    "--card", type=_FILE, metavar="FILE", help="Model card.  [default: written from the facts]"
+)
+@click.option("--name", metavar="NAME", help="Name of the bundle.  [default: that of --output]")
+@click.option("--bundle-version", default="1", show_default=True, help="Version of the bundle.")
+@click.option(
+    "--description",
+    default="Two-stage brain-tumour analysis: slice classifier and segmenter.",
+    show_default=True,
+    help="What the bundle is, in one sentence.",
+)
+@click.option(
+    "--dataset",
+    default="unknown",
+    show_default=True,
+    help="Name of the dataset that the models were trained on.",
+)
+@click.pass_context
+def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - as declared above
+    """Convert CLASSIFIER.keras and SEGMENTER.keras to ONNX and put a bundle together.
+
+    Both graphs are rewritten to the model contract, checked node by node, and compared with the
+    Keras models; the bundle is verified against its golden slices before this command ends.
+    Thresholds and licence are required: nothing is guessed.
+    """
+    for package in ("tensorflow", "tf2onnx", "onnx", "onnxruntime"):
+        _require(package)
+    thresholds = _thresholds(options)
+    name = _bundle_name(options)
+    output: Path = options["output"]
+    if output.exists():
+        raise OutputError(
+            f"{output} exists already",
+            accepted="a path that is free",
+            remedy="remove it, or name another --output",
+        )
+    from scanside_export.assemble import Description, WeightsLicense
+    from scanside_export.card import short_metrics
+    from scanside_export.run import run
+
+    said = Description(
+        name=name,
+        version=options["bundle_version"],
+        description=options["description"],
+        thresholds=thresholds,
+        license=WeightsLicense(
+            options["license_name"],
+            options["license_notice"],
+            _content(options["license_file"]),
+        ),
+        metrics=short_metrics(_metrics(options["metrics_file"])),
+        card=None if options["card"] is None else _content(options["card"]),
+    )
+    models: dict[Role, Path] = {
+        "classifier": options["classifier"],
+        "segmenter": options["segmenter"],
+    }
+    bundle = run(
+        models,
+        output,
+        said,
+        golden=options["golden"],
+        data=options["data"],
+        dataset=options["dataset"],
+        command=_command_line(context),
+        say=lambda line: click.echo(line, err=True),
+    )
+    click.echo(f"{output}: {bundle.label}, manifest sha256 {bundle.manifest_sha256}")
+    for role, files in bundle.manifest.models.items():
+        for precision, file in files.items():
+            click.echo(
+                f"  {role} {precision}: {file.size:,} bytes, opset {file.opset}, differs from"
+                f" {file.parity.reference} by at most {file.parity.max_abs_error:.2g}"
+                f" on {file.parity.slices} slices"
+            )
+
+
+def _thresholds(options: dict[str, Any]) -> Thresholds:
+    """Return the thresholds from the file or from the options, never from both or neither."""
+    path = options["thresholds_file"]
+    given = {name: options[name] for name in ("gate", "decision", "mask", "chosen")}
+    missing = [f"--{name}" for name, value in given.items() if value is None]
+    if (path is None) == (len(missing) == len(given)) or (path is None and missing):
+        found = "--thresholds" if path is not None else "no thresholds"
+        named = [f"--{name}" for name, value in given.items() if value is not None]
+        raise UsageError(
+            f"given: {' and '.join([found, *named])}",
+            accepted="--thresholds FILE, or all of --gate, --decision, --mask and --chosen",
+            remedy="scanside evaluate chooses thresholds on a validation split",
+        )
+    try:
+        if path is not None:
+            return msgspec.json.decode(_content(path), type=Thresholds)
+        return msgspec.convert(given, Thresholds)
+    except msgspec.ValidationError as error:
+        what, field = field_path(error)
+        raise UsageError(f"{path or 'the thresholds'}: {field}: {what}") from None
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path} is no JSON: {error}") from None
+
+
+def _metrics(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return msgspec.json.decode(_content(path), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise UsageError(
+            f"{path}: {error}", accepted="the metrics.json that scanside evaluate writes"
+        ) from None
+
+
+def _bundle_name(options: dict[str, Any]) -> str:
+    name = options["name"] or options["output"].stem.lower()
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"the bundle's name is {name!r}",
+            accepted="small letters, digits, dots, underscores and hyphens, up to 64",
+            remedy="give it with --name",
+        )
+    return str(name)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror or error}") from None
+
+
+def _command_line(context: click.Context) -> str:
+    """Return the command line as it was given, paths by their names alone.
+
+    The bundle ships: where things lay on this machine is nobody's business.
+    """
+    words = ["scanside", "export"]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        source = context.get_parameter_source(parameter.name or "")
+        if value is None or source is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        shown = value.name if isinstance(value, Path) else str(value)
+        words += [shown] if isinstance(parameter, click.Argument) else [parameter.opts[0], shown]
+    return shlex.join(words)
+
+
+def _require(package: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise ExtraNotInstalledError("scanside export", package=package, extra="train")

@@ -1,0 +1,256 @@
+"""Golden slices: the phantoms with which a bundle is verified on every device."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from scanside.contract import Tolerance
+from scanside.errors import InputError
+from scanside.evaluation.dataset import index_dataset, load_image
+from scanside.evaluation.gating import MIN_LESION_PX
+from scanside.gate import Route, decide, route
+from scanside.preprocess import preprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from scanside.contract import Thresholds
+
+__all__ = [
+    "FP32_TOLERANCE",
+    "SLICES",
+    "Candidates",
+    "Outputs",
+    "choose",
+    "encode",
+    "outputs_of",
+    "read_slices",
+]
+
+SLICES: Final = 6
+"""Golden slices of a bundle: enough for every mixture of truth and route, and `verify` is done
+in seconds on the smallest board."""
+
+CANDIDATES: Final = 120
+"""Most slices that goldens are chosen from: about a minute of ResNet-50 and U-Net on a CPU."""
+
+CLEAR: Final = 1.0
+"""Logits between a golden slice's probability and either threshold, at the least. Quantisation
+moves a logit by a few tenths; a golden decision must not hang on that. Among the clear slices
+the ones nearest to the gate are taken: saturated outputs hide errors."""
+
+FP32_TOLERANCE: Final = Tolerance(
+    tumor_probability=1e-3, mask_probability=1e-2, mask_pixels=0.999, mask_dice=0.995
+)
+
+
+class Candidates(NamedTuple):
+    """Slices to choose from.
+
+    Attributes
+    ----------
+    images
+        uint8 ``[N, 256, 256, 3]``, ready for the models.
+    positive
+        bool ``[N]``: whether there is tumour in the slice.
+    names
+        What the slices are called.
+    sha256
+        Hash of the dataset that they come from.
+    """
+
+    images: NDArray[np.uint8]
+    positive: NDArray[np.bool_]
+    names: tuple[str, ...]
+    sha256: str
+
+
+class Outputs(NamedTuple):
+    """What the FP32 models make of slices, the segmenter run on each.
+
+    Attributes
+    ----------
+    tumor_probability
+        float32 ``[N, 1]``.
+    mask_probability
+        float32 ``[N, 256, 256]``.
+    """
+
+    tumor_probability: NDArray[np.float32]
+    mask_probability: NDArray[np.float32]
+
+
+def read_slices(folder: Path, limit: int) -> Candidates:
+    """Read slices of a labelled dataset, evenly spread over it.
+
+    Parameters
+    ----------
+    folder
+        A dataset in the layout of the LGG dataset.
+    limit
+        How many slices at most.
+
+    Raises
+    ------
+    InputError
+        If the dataset is not accepted: among other reasons, if it holds one class only.
+    """
+    dataset = index_dataset(folder)
+    count = min(limit, len(dataset.slices))
+    chosen = [
+        dataset.slices[at]
+        for at in np.linspace(0, len(dataset.slices) - 1, count).round().astype(int)
+    ]
+    return Candidates(
+        images=np.stack([preprocess(load_image(item))[0] for item in chosen]),
+        positive=np.array([item.positive for item in chosen]),
+        names=tuple(item.image.name for item in chosen),
+        sha256=dataset.sha256,
+    )
+
+
+def outputs_of(
+    images: NDArray[np.uint8],
+    classify: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    segment: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+) -> Outputs:
+    """Run both models on slices one by one, as `verify` does.
+
+    Parameters
+    ----------
+    images
+        uint8 ``[N, 256, 256, 3]``.
+    classify, segment
+        The models: uint8 ``[1, 256, 256, 3]`` to float32 ``[1, 1]`` and ``[1, 256, 256]``.
+    """
+    return Outputs(
+        np.concatenate([classify(image[np.newaxis]) for image in images]),
+        np.concatenate([segment(image[np.newaxis]) for image in images]),
+    )
+
+
+def choose(positive: NDArray[np.bool_], outputs: Outputs, thresholds: Thresholds) -> list[int]:
+    """Choose the golden slices: both classes, both routes, decisions that are not close.
+
+    Parameters
+    ----------
+    positive
+        bool ``[N]``: whether there is tumour in each slice.
+    outputs
+        What the FP32 models make of them.
+    thresholds
+        The thresholds of the bundle.
+
+    Returns
+    -------
+    list of int
+        `SLICES` indices, ascending.
+
+    Raises
+    ------
+    InputError
+        If there are not enough clear slices, of one class, or on one side of the gate.
+    """
+    probability = outputs.tumor_probability[:, 0].astype(np.float64)
+    clear = _clear(outputs, thresholds)
+    segmented = probability >= thresholds.gate
+    distance = np.abs(_logit(probability) - _logit(np.float64(thresholds.gate)))
+    # Agreement first, so that six slices of a good model hold all that matters.
+    kinds = ((True, True), (False, False), (True, False), (False, True))
+    queues = [
+        sorted(
+            np.flatnonzero(clear & (positive == truth) & (segmented == passed)),
+            key=distance.__getitem__,
+        )
+        for truth, passed in kinds
+    ]
+    chosen = _in_turn(queues)
+    enough = len(chosen) == SLICES
+    if not (enough and _mixed(positive[chosen]) and _mixed(segmented[chosen])):
+        raise InputError(
+            f"no {SLICES} golden slices of both classes on both sides of the gate: of"
+            f" {len(positive)} slices ({int(positive.sum())} with tumour),"
+            f" {int(segmented.sum())} pass the gate {thresholds.gate:g}; clear ones:"
+            f" {len(queues[0])} with tumour and {len(queues[3])} without that pass,"
+            f" {len(queues[2])} with tumour and {len(queues[1])} without that do not",
+            accepted=f"slices at least {CLEAR:g} logits away from both thresholds, whose masks are"
+            f" empty or have {MIN_LESION_PX} pixels",
+            remedy="give --golden a folder with more phantoms (scanside data phantom --patients),"
+            " or train with phantoms so that the models know them",
+        )
+    return sorted(int(at) for at in chosen)
+
+
+def encode(images: NDArray[np.uint8], outputs: Outputs, thresholds: Thresholds) -> bytes:
+    """Return ``golden.npz``: slices, outputs, thresholds and decisions.
+
+    Parameters
+    ----------
+    images
+        uint8 ``[N, 256, 256, 3]``.
+    outputs
+        What the FP32 models make of them.
+    thresholds
+        The thresholds of the bundle.
+
+    Returns
+    -------
+    bytes
+        The same for the same arguments: numpy dates the members of the archive 1980.
+    """
+    routes, tumors = [], []
+    for value, plane in zip(outputs.tumor_probability[:, 0], outputs.mask_probability, strict=True):
+        way = route(float(value), thresholds)
+        area = int((plane >= thresholds.mask).sum()) if way is Route.SEGMENT else None
+        routes.append(way.value)
+        tumor = decide(float(value), thresholds, area).tumor
+        tumors.append("unknown" if tumor is None else str(tumor).lower())
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        images=images,
+        tumor_probability=outputs.tumor_probability,
+        mask_probability=outputs.mask_probability,
+        gate=np.float64(thresholds.gate),
+        decision=np.float64(thresholds.decision),
+        mask=np.float64(thresholds.mask),
+        route=np.array(routes),
+        tumor=np.array(tumors),
+    )
+    return buffer.getvalue()
+
+
+def _clear(outputs: Outputs, thresholds: Thresholds) -> NDArray[np.bool_]:
+    """Tell which slices have decisions that a small difference can't turn."""
+    logits = _logit(outputs.tumor_probability[:, 0].astype(np.float64))
+    clear = np.ones(len(logits), bool)
+    for threshold in (thresholds.gate, thresholds.decision):
+        clear &= np.abs(logits - _logit(np.float64(threshold))) >= CLEAR
+    area = (outputs.mask_probability >= thresholds.mask).sum(axis=(1, 2))
+    highest = outputs.mask_probability.max(axis=(1, 2)).astype(np.float64)
+    empty = _logit(highest) <= _logit(np.float64(thresholds.mask)) - CLEAR
+    finite = np.isfinite(logits) & np.isfinite(outputs.mask_probability).all(axis=(1, 2))
+    return np.asarray(clear & finite & (empty | (area >= MIN_LESION_PX)))
+
+
+def _in_turn(queues: list[list[np.intp]]) -> list[np.intp]:
+    """Take from each queue in turn until there are enough."""
+    longest = max(map(len, queues))
+    turns = [queue[at] for at in range(longest) for queue in queues if at < len(queue)]
+    return turns[:SLICES]
+
+
+def _mixed(values: NDArray[np.bool_]) -> bool:
+    return bool(values.any() and not values.all())
+
+
+def _logit(probability: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
+    """Return the log odds; the ends of 0..1 are taken as a millionth away from them."""
+    inside = np.clip(probability, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(inside / (1 - inside)))

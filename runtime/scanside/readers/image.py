@@ -1,0 +1,201 @@
+"""Image files in, slices out, exactly as they are stored.
+
+PNG, JPEG and WebP are decoded by OpenCV, from the parts that carry pixels, after their structure
+has been proved whole; TIFF by `scanside.readers.tiff`. Whatever cannot be read exactly is refused.
+
+OpenCV's log level is left alone: it belongs to the whole process, not to a reader. What its
+decoders print about metadata and truncation does not arise, since both are dealt with before;
+a line on stderr remains possible for pixels damaged inside an intact structure.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+
+from scanside.errors import InputError
+from scanside.readers import containers, jpeg, tiff
+from scanside.readers.structure import ACCEPTED, Container, damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["MAX_FILE_BYTES", "Slice", "read_file", "read_image", "read_regular"]
+
+MAX_FILE_BYTES: Final = 2**30
+"""Largest file that is read, 1 GiB: three times a stack of 200 RGB slices of 512 x 512 at 16
+bits. The file is held in memory, beside the models, on devices that have 8 GB for all."""
+
+
+_GREY_ALPHA, _RGB_ALPHA = 2, 4
+_TO_RGB: Final = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
+"""OpenCV's conversion by the number of channels that it decoded."""
+
+
+class Slice(NamedTuple):
+    """One slice as it was read.
+
+    Attributes
+    ----------
+    source
+        Where it comes from: the path or name of the file.
+    index
+        Number of the page in the file, from 0.
+    pixels
+        ``[H, W, 3]``, first channel the file's red (pre-contrast), or ``[H, W]`` for grey;
+        uint8, uint16, int16 or float32, the values as stored.
+    """
+
+    source: str
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    pixels: NDArray[np.generic]
+
+
+def read_file(path: str | os.PathLike[str]) -> Iterator[Slice]:
+    """Read the slices of an image file.
+
+    Parameters
+    ----------
+    path
+        A regular file; its name does not matter.
+
+    Returns
+    -------
+    iterator of Slice
+        As from `read_image`, with the path as source.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not a regular file, or as for `read_image`.
+    """
+    # A name that is no valid text must not break the record that will hold it.
+    source = os.fsencode(path).decode(errors="backslashreplace")
+    return read_image(read_regular(Path(path), source), source)
+
+
+def read_image(data: bytes, source: str) -> Iterator[Slice]:
+    """Read the slices of an image file that is in memory.
+
+    The structure is walked at once; pages are decoded one by one as they are asked for.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    source
+        What to call it in slices and errors.
+
+    Returns
+    -------
+    iterator of Slice
+        One slice a page.
+
+    Raises
+    ------
+    InputError
+        With `source` first: at once if the file is not accepted or not whole (see
+        `scanside.readers.containers.inspect`), and while iterating if a page's pixels turn out
+        to be damaged or not opaque.
+    """
+    try:
+        container = containers.inspect(data)
+    except InputError as error:
+        raise _of(source, error) from error
+    return _slices(memoryview(data), container, source)
+
+
+def read_regular(path: Path, source: str) -> bytes:
+    """Read a regular file of up to `MAX_FILE_BYTES`; never blocks, never opens a device.
+
+    Raises
+    ------
+    InputError
+        With `source` first, for anything else.
+    """
+    try:
+        # Before opening: to open a FIFO blocks, and to open some devices has consequences.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{source}: this is not a regular file", accepted=ACCEPTED)
+        # Should it have been replaced since, a FIFO gives no byte and a device no more than asked.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            size = os.fstat(descriptor).st_size
+            if size > MAX_FILE_BYTES:
+                raise InputError(
+                    f"{source}: the file has {size:,} bytes",
+                    accepted=f"files of up to {MAX_FILE_BYTES:,} bytes",
+                    remedy="split the stack into several files",
+                )
+            return file.read(size) or b""
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(
+            f"{source}: the file cannot be read ({reason})",
+            accepted=ACCEPTED,
+            remedy="check the path and the permissions",
+        ) from error
+
+
+def _slices(data: memoryview, container: Container, source: str) -> Iterator[Slice]:
+    for index in range(len(container.pages)):
+        yield Slice(source, index, _pixels(data, container, index, source))
+
+
+def _pixels(data: memoryview, container: Container, index: int, source: str) -> NDArray[np.generic]:
+    try:
+        if container.kind == "TIFF":
+            return _opaque(tiff.decode(data, container.layouts[index]))
+        return _opaque(_decode(data, container))
+    except InputError as error:
+        raise _of(source, error) from error
+
+
+def _decode(data: memoryview, container: Container) -> NDArray[np.generic]:
+    """Decode PNG, JPEG or WebP to ``[height, width, channels]``, alpha last."""
+    picture = b"".join(data[start:stop] for start, stop in container.ranges)
+    width, height = container.pages[0]
+    decoded = _imdecode(picture)
+    if decoded is None or decoded.shape[:2] != (height, width):
+        raise damaged(container.kind, "its pixels cannot be decoded")
+    if container.kind == "JPEG":
+        again = _imdecode(jpeg.beyond_end(picture, width))
+        if again is None or not np.array_equal(again, decoded):
+            raise damaged("JPEG", "its pixels end before the picture does")
+    planes = decoded.reshape(height, width, -1)
+    if container.channels == _GREY_ALPHA:  # decoded with the grey three times
+        return planes[..., [0, -1]]
+    order = _TO_RGB.get(planes.shape[2])
+    return planes if order is None else cv2.cvtColor(planes, order)
+
+
+def _imdecode(picture: bytes) -> NDArray[Any] | None:
+    try:
+        return cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+
+
+def _opaque(pixels: NDArray[Any]) -> NDArray[np.generic]:
+    """Drop an alpha channel that hides nothing, refuse one that does; grey becomes 2-D."""
+    if pixels.shape[2] in {_GREY_ALPHA, _RGB_ALPHA}:
+        alpha, pixels = pixels[..., -1], pixels[..., :-1]
+        full = 1.0 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
+        if (alpha != full).any():
+            raise InputError(
+                f"{np.count_nonzero(alpha != full)} pixels are not opaque",
+                accepted="images without alpha, or with an alpha channel that is opaque throughout",
+                remedy="save the image without alpha",
+            )
+    return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _of(source: str, error: InputError) -> InputError:
+    return InputError(f"{source}: {error.given}", accepted=error.accepted, remedy=error.remedy)

@@ -1,0 +1,50 @@
+"""The command line, called in this process as a user calls it in a shell."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from scanside.cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Done(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The JSON lines on stdout."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def slices(self) -> list[dict[str, Any]]:
+        """The slice records on stdout."""
+        return [record for record in self.records if record["type"] == "slice"]
+
+
+def caller(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Return a function that runs `scanside` with the given words."""
+
+    def call(*words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["scanside", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        sys.stdout.flush()
+        out, err = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, out, err)
+
+    return call

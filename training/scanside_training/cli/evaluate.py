@@ -1,0 +1,243 @@
+"""``scanside evaluate``: what two models are worth on labelled slices."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import click
+
+from scanside.cli.options import backend_options
+from scanside.cli.progress import progress
+from scanside.errors import InputError, OutputError
+from scanside.writers.files import output_errors, write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scanside.contract import Precision
+    from scanside.evaluation.dataset import DatasetSlice
+    from scanside_training.document import Metrics, Subject
+    from scanside_training.load import Loaded
+    from scanside_training.measure import Measured
+    from scanside_training.report_pictures import Shown
+
+__all__ = ["evaluate"]
+
+_METRICS: Final = "metrics.json"
+_REPORT: Final = "report.html"
+
+_CAUTIONS: Final = {
+    "train": "The models were trained on these patients: the figures say how well they remember.",
+    "validation": "These patients chose the best epoch, and perhaps the thresholds: the figures"
+    " are kinder than those of patients kept aside.",
+    "all": "Among these patients may be some that the models were trained on.",
+}
+
+_TOLD: Final = (
+    ("classifier.auc", "classifier AUC"),
+    ("pipeline.lesion_sensitivity_at_gate", "sensitivity at the gate, 100 px or more"),
+    ("pipeline.sensitivity_at_gate", "sensitivity at the gate, all"),
+    ("pipeline.skipped", "slices skipped by the gate"),
+    ("pipeline.indeterminate", "indeterminate slices"),
+    ("segmenter.volume_dice", "volume Dice, positive slices alone"),
+    ("pipeline.volume_dice", "volume Dice, after gating"),
+)
+
+
+class _Chosen(NamedTuple):
+    """The slices to measure on, and what the document says of them."""
+
+    slices: tuple[DatasetSlice, ...]
+    subject: Subject
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of labelled slices: a folder per patient, as the LGG dataset has it.",
+)
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for metrics.json and report.html.",
+)
+@click.option(
+    "--split",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Split by `scanside data split`.",
+)
+@click.option(
+    "--part",
+    type=click.Choice(["validation", "test", "train", "all"]),
+    help="Patients to measure on.  [default: test with --split, all without]",
+)
+@backend_options
+@click.option(
+    "--gate",
+    type=click.FloatRange(0, 1),
+    help="Gate.  [default: the bundle's; 0.5 for Keras models]",
+)
+@click.option(
+    "--decision",
+    type=click.FloatRange(0, 1),
+    help="Decision threshold, likewise; for Keras models at least the gate.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the report that --output holds.")
+def evaluate(  # noqa: PLR0913 - one parameter an option
+    *,
+    models: tuple[Path, ...],
+    data: Path,
+    output: Path,
+    split: Path | None,
+    part: str | None,
+    backend: str,
+    precision: Precision | None,
+    gate: float | None,
+    decision: float | None,
+    overwrite: bool,
+) -> None:
+    """Measure a bundle, or two Keras models, on labelled slices, patient by patient.
+
+    MODELS is a bundle (a folder or .zip), or CLASSIFIER.keras SEGMENTER.keras. Both models run
+    on every slice. Writes metrics.json and report.html: the classifier alone, the segmenter on
+    positive slices alone, and the pipeline after gating, each figure with a 95 % bootstrap
+    interval over patients.
+    """
+    from scanside_training.report_plots import require_matplotlib
+
+    require_matplotlib("scanside evaluate")
+    from scanside_training.load import Chosen, check_models, open_models
+
+    asked = Chosen(backend, precision, gate, decision)
+    check_models(models, asked)
+    _prepare_output(output, overwrite=overwrite)
+    chosen = _choose(data, split, part)
+    with open_models(models, asked) as loaded:
+        if loaded.fallback is not None:
+            click.echo(f"scanside: using {loaded.backend.name}: {loaded.fallback}", err=True)
+        metrics = _evaluate(loaded, chosen, output)
+    for name, label in _TOLD:
+        figure = metrics.figures[name]
+        low, high = (_number(end) for end in (figure.low, figure.high))
+        click.echo(f"{label + ':':42}{_number(figure.value)}  (95 % CI {low} to {high})")
+    click.echo(f"{output / _REPORT}")
+
+
+def _evaluate(loaded: Loaded, chosen: _Chosen, output: Path) -> Metrics:
+    import msgspec
+
+    from scanside_training.document import build_metrics
+    from scanside_training.evaluate import by_patient
+    from scanside_training.measure import measure
+    from scanside_training.report import report_html
+    from scanside_training.report_plots import plots
+
+    with progress(len(chosen.slices), "slices") as update:
+        measured = measure(chosen.slices, loaded.backend, loaded.thresholds.mask, update)
+    patients = by_patient(measured)
+    metrics = build_metrics(
+        patients, loaded.described, chosen.subject, loaded.thresholds, _notes(loaded, chosen)
+    )
+    page = report_html(metrics, plots(metrics, patients), _pictures(measured, loaded))
+    encoded = msgspec.json.format(msgspec.json.encode(metrics), indent=2)
+    write_atomic(output / _METRICS, encoded + b"\n")
+    write_atomic(output / _REPORT, page)
+    return metrics
+
+
+def _choose(data: Path, split_file: Path | None, part: str | None) -> _Chosen:
+    """Index the dataset and take the slices of the part."""
+    from scanside.evaluation.splits import check_split, read_split
+    from scanside_training.cli.indexing import index
+    from scanside_training.document import Subject
+
+    if split_file is None and part not in {None, "all"}:
+        raise click.UsageError(f"--part {part} needs --split")
+    split = None if split_file is None else read_split(split_file)
+    dataset = index(data)
+    part = part or ("all" if split is None else "test")
+    patients = dataset.patients
+    if split is not None:
+        check_split(split, dataset)
+        if part != "all":
+            patients = getattr(split, part)
+    if not patients:
+        raise InputError(
+            f"the {part} part of {split_file} has no patient",
+            accepted="a part with patients",
+            remedy="name another with --part, or split with a larger share",
+        )
+    slices = dataset.of(patients)
+    return _Chosen(
+        slices,
+        Subject(
+            dataset_sha256=dataset.sha256,
+            part=part,
+            split_seed=None if split is None else split.seed,
+            patients=len(patients),
+            slices=len(slices),
+            positive=sum(item.positive for item in slices),
+        ),
+    )
+
+
+def _notes(loaded: Loaded, chosen: _Chosen) -> list[str]:
+    """Say what the figures do not."""
+    subject = chosen.subject
+    notes = [_CAUTIONS[subject.part]] if subject.part in _CAUTIONS else []
+    if loaded.dataset_sha256 not in {None, subject.dataset_sha256}:
+        notes.append(
+            f"The bundle was made from another dataset ({str(loaded.dataset_sha256)[:12]})."
+        )
+    return notes
+
+
+def _pictures(measured: Sequence[Measured], loaded: Loaded) -> list[tuple[Shown, bytes]]:
+    """Draw the chosen slices; they are predicted again, since no mask was kept."""
+    import numpy as np
+
+    from scanside.evaluation.dataset import load_mask
+    from scanside_training.measure import predict
+    from scanside_training.report_pictures import choose, picture
+
+    shown = choose(measured)
+    predictions = predict([each.item for each in shown], loaded.backend)
+    return [
+        (
+            each,
+            picture(
+                prediction.image,
+                load_mask(each.item),
+                (prediction.plane >= loaded.thresholds.mask).astype(np.uint8),
+            ),
+        )
+        for each, prediction in zip(shown, predictions, strict=True)
+    ]
+
+
+def _prepare_output(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that cannot be written to, or holds a report, before any work."""
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    earlier = [name for name in (_METRICS, _REPORT) if (folder / name).exists()]
+    if earlier and not overwrite:
+        raise OutputError(
+            f"{folder} holds a report already ({', '.join(earlier)})",
+            accepted="a folder without one",
+            remedy="name another --output, or give --overwrite to replace it",
+        )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
