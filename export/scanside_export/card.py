@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from scanside.preprocess import CHANNELS, SIDE
 
@@ -11,37 +11,7 @@ if TYPE_CHECKING:
 
     from scanside.contract import Manifest
 
-__all__ = ["model_card", "short_metrics"]
-
-_LIST: Final = 3
-"""Longest list that is a figure (an interval); longer ones are per slice, patient or point."""
-
-
-def short_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of ``metrics.json`` without its tables and curves.
-
-    Parameters
-    ----------
-    metrics
-        What ``scanside evaluate`` wrote.
-
-    Returns
-    -------
-    dict
-        The same tree without lists, but for short ones of plain values.
-    """
-    kept: dict[str, Any] = {}
-    for name, value in metrics.items():
-        if isinstance(value, dict):
-            if inner := short_metrics(value):
-                kept[name] = inner
-        elif not isinstance(value, list) or _is_figure(value):
-            kept[name] = value
-    return kept
-
-
-def _is_figure(values: list[Any]) -> bool:
-    return len(values) <= _LIST and not any(isinstance(value, dict | list) for value in values)
+__all__ = ["model_card"]
 
 
 def model_card(manifest: Manifest) -> str:
@@ -122,20 +92,26 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield f"- {', '.join(f'{name} {version}' for name, version in source.versions.items())}"
 
 
-def _metrics(metrics: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
     if not metrics:
         yield "Not measured: no metrics were given to the export."
-    for name, value in metrics.items():
-        if isinstance(value, dict):
-            yield f"{indent}- {name}:"
-            yield from _metrics(value, f"{indent}  ")
-        else:
-            yield f"{indent}- {name}: {_figure(value)}"
+        return
+    subject, bootstrap = metrics["subject"], metrics["bootstrap"]
+    yield f"Measured on {_listed(subject)}; intervals: {_listed(bootstrap)}."
+    yield ""
+    yield "| figure | value | low | high |"
+    yield "|---|---|---|---|"
+    for name, figure in metrics["figures"].items():
+        ends = " | ".join(_figure(figure[end]) for end in ("value", "low", "high"))
+        yield f"| {name} | {ends} |"
+    for note in metrics["notes"]:
+        yield ""
+        yield note
 
 
-def _figure(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list):
-        return " to ".join(map(_figure, value))
-    return str(value)
+def _listed(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+
+
+def _figure(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.4g}"

@@ -68,7 +68,7 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
     "metrics_file",
     type=_FILE,
     metavar="FILE",
-    help="metrics.json of `scanside evaluate`: its figures go into the manifest.",
+    help="metrics.json of `scanside evaluate` on these models at these thresholds, to quote.",
 )
 @click.option(
     "--card", type=_FILE, metavar="FILE", help="Model card.  [default: written from the facts]"
@@ -107,9 +107,14 @@ def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
             remedy="remove it, or name another --output",
         )
     from scanside_export.assemble import Description, WeightsLicense
-    from scanside_export.card import short_metrics
+    from scanside_export.figures import read_figures
     from scanside_export.run import run
 
+    models: dict[Role, Path] = {
+        "classifier": options["classifier"],
+        "segmenter": options["segmenter"],
+    }
+    metrics: Path | None = options["metrics_file"]
     said = Description(
         name=name,
         version=options["bundle_version"],
@@ -120,13 +125,9 @@ def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
             options["license_notice"],
             _content(options["license_file"]),
         ),
-        metrics=short_metrics(_metrics(options["metrics_file"])),
+        metrics={} if metrics is None else read_figures(metrics, thresholds, models.values()),
         card=None if options["card"] is None else _content(options["card"]),
     )
-    models: dict[Role, Path] = {
-        "classifier": options["classifier"],
-        "segmenter": options["segmenter"],
-    }
     bundle = run(
         models,
         output,
@@ -169,17 +170,6 @@ def _thresholds(options: dict[str, Any]) -> Thresholds:
         raise UsageError(f"{path or 'the thresholds'}: {field}: {what}") from None
     except msgspec.DecodeError as error:
         raise UsageError(f"{path} is no JSON: {error}") from None
-
-
-def _metrics(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        return msgspec.json.decode(_content(path), type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise UsageError(
-            f"{path}: {error}", accepted="the metrics.json that scanside evaluate writes"
-        ) from None
 
 
 def _bundle_name(options: dict[str, Any]) -> str:

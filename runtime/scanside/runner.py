@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from scanside.errors import InputError
 from scanside.pipeline import Prepared, prepare
 from scanside.preprocess import Window, apply_window, fill_missing
-from scanside.readers.image import read_file
+from scanside.readers.image import read_file, source_name
 from scanside.records import SliceResult
 from scanside.streams import InOrder, prefetch
 from scanside.writers.files import MASKS, OVERLAYS, OutputFolder
@@ -182,15 +182,15 @@ def _record(
     options: Options,
     pictures: tuple[str | None, str | None],
 ) -> SliceResult:
+    source = source_name(read.file)
     if result is None:
-        return SliceResult(
-            source=str(read.file), index=read.index, status="rejected", reason=str(read.error)
-        )
+        reason = str(read.error).removeprefix(f"{source}: ")
+        return SliceResult(source=source, index=read.index, status="rejected", reason=reason)
     region = result.region
     area = None if region is None else region.area
     spacing = options.spacing
     return SliceResult(
-        source=str(read.file),
+        source=source,
         index=read.index,
         status=result.status,
         reason=result.reason,
@@ -231,5 +231,5 @@ class _PictureNames:
 
     def of(self, file: Path, index: int) -> tuple[str, str]:
         stem = file if file.with_suffix("") in self._shared else file.with_suffix("")
-        name = stem.relative_to(self._root).as_posix() + (f"_p{index:03d}" if index else "")
+        name = source_name(stem.relative_to(self._root)) + (f"_p{index:03d}" if index else "")
         return f"{MASKS}/{name}_mask.png", f"{OVERLAYS}/{name}_overlay.png"

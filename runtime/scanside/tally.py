@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scanside.postprocess import extent
+from scanside.readers.image import source_name
 from scanside.records import RunResult, StudyResult
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Tally:
 
     def add(self, analysed: Analysed) -> None:
         """Count a slice; the slices of one folder are a study."""
-        study = str(analysed.file.parent)
+        study = source_name(analysed.file.parent)
         if analysed.file != self._last:
             self._last = analysed.file
             self.files += 1

@@ -373,3 +373,14 @@ def test_strict_makes_an_indeterminate_slice_7(
     odd = [r for r in strict.slices if r["status"] == "indeterminate"]
     assert len(odd) == 2
     assert all(r["tumor"] is None and r["reason"] for r in odd)
+
+
+def test_a_name_that_is_no_text_breaks_nothing(
+    scanside: Command, toy_path: Path, tmp_path: Path
+) -> None:
+    image = save(tmp_path / "a.png", toy.lesion_slice(2))
+    os.rename(os.fsencode(image), os.fsencode(tmp_path) + b"/\xff\xfe.png")  # noqa: PTH104
+    done = scanside("run", tmp_path, "--bundle", toy_path, "--output", tmp_path / "out", "--page")
+    assert done.code == 0, done.err
+    assert done.slices[0]["source"].endswith("\\xff\\xfe.png")
+    assert json.loads((tmp_path / "out" / "results.jsonl").read_text().splitlines()[0])["tumor"]

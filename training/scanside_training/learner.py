@@ -161,7 +161,18 @@ class Learner:
             loss = self._loss(targets, outputs) / self._strategy.num_replicas_in_sync
         variables = self.model.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
+        if self._strategy.num_replicas_in_sync > 1:
+            self._agree()
         return loss
+
+    def _agree(self) -> None:
+        """Average the batch statistics over the replicas: each has seen its part of the batch."""
+        statistics = self.model.non_trainable_variables
+        means = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.MEAN, [tf.convert_to_tensor(item.value) for item in statistics]
+        )
+        for item, mean in zip(statistics, means, strict=True):
+            item.assign(mean)
 
     def _update_average(self) -> None:
         step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations.value), tf.float32)

@@ -106,7 +106,11 @@ def open_models(paths: Sequence[Path], chosen: Chosen) -> Iterator[Loaded]:
     UsageError
         If the decision threshold would be below the gate.
     """
-    loaded = _open_keras(paths[0], paths[1], chosen) if len(paths) > 1 else _open_bundle(paths[0], chosen)
+    loaded = (
+        _open_keras(paths[0], paths[1], chosen)
+        if len(paths) > 1
+        else _open_bundle(paths[0], chosen)
+    )
     try:
         yield loaded
     finally:

@@ -80,7 +80,7 @@ _TERMS: Final = (
     ("HD95", "the larger of the two directed 95th percentiles of the distances between the masks'"
      " outlines, in the plane, in pixels: the dataset does not give their size. A slice without a"
      " mask is infinitely far: it is left out of the mean and counts as the farthest in the"
-     " median."),
+     " median, where a dash means that half of the slices or more have none."),
     ("Indeterminate", "the classifier is sure (probability at or above the decision threshold) and"
      " the segmenter outlines nothing."),
     ("Interval", "95 % percentile bootstrap over patients; a dash where it is not defined. Without"

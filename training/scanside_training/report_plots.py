@@ -106,18 +106,22 @@ def _roc(metrics: Metrics, outcomes: Outcomes) -> bytes:
     drawn, axes = figure()
     axes.plot([0, 1], [0, 1], color=COLORS["grey"], linestyle=":", linewidth=1)
     axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=COLORS["blue"])
-    for name, title, marker in (("at_gate", "gate", "o"), ("at_half", "0.5", "s")):
+    points = (
+        ("at_gate", f"gate {metrics.thresholds.gate:.3g}", "o"),
+        ("at_half", "probability 0.5", "s"),
+    )
+    for name, label, marker in points:
         recall = metrics.figures[f"classifier.{name}.recall"].value
         specificity = metrics.figures[f"classifier.{name}.specificity"].value
         if recall is not None and specificity is not None:
-            threshold = f"{metrics.thresholds.gate:.3g}" if name == "at_gate" else "0.5"
-            label = f"gate {threshold}" if title == "gate" else f"probability {threshold}"
             axes.plot(1 - specificity, recall, marker, color=COLORS["orange"], label=label)
     auc = metrics.figures["classifier.auc"]
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.02, 1), ylim=(0, 1.02))
-    if auc.value is not None:
+    if auc.value is None:
+        axes.set_title("not defined: slices of one class alone", fontsize=10)
+    else:
         axes.set_title(f"AUC {_interval(auc.value, auc.low, auc.high)}", fontsize=10)
-    axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="lower right")
     return png(drawn)
 
 
@@ -219,6 +223,7 @@ def _by_size(outcomes: Outcomes) -> bytes:
             axes.plot(ends, (median, median), color=COLORS["orange"], linewidth=2.5)
     axes.set(xlabel="pixels of tumour in the slice", ylabel="Dice", ylim=(-0.02, 1.02))
     axes.set_xscale("log")
+    axes.set_xlim(positive.true.min(initial=10) * 0.8, positive.true.max(initial=10) * 1.25)
     axes.set_title("line: median of the size bin", fontsize=10)
     return png(drawn)
 

@@ -146,6 +146,10 @@ def train(
         strategy=strategy,
         workers=shards,
     )
+    console.print(
+        f"{config.task}: {learner.model.count_params():,} parameters in training, {size} slices an"
+        f" epoch, {precision}, {strategy.num_replicas_in_sync} replica(s)"
+    )
     if initial is not None:
         load_initial(learner.model, initial)
         learner.reset_averages()

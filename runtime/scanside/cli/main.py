@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
 from scanside.errors import EXIT_INTERRUPTED, InternalError, OutputError, ScansideError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 __all__ = ["cli", "main"]
 
@@ -30,21 +32,22 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of all commands."""
-        return sorted({*_COMMANDS, *(entry.name for entry in entry_points(group=_ENTRY_POINTS))})
+        return sorted({*_COMMANDS, *(entry.name for entry in _entry_points())})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
         """Import and return a command."""
         if name in _COMMANDS:
             return _load(_COMMANDS[name][0])
-        for entry in entry_points(group=_ENTRY_POINTS, name=name):
-            return _from_entry_point(entry)
+        for entry in _entry_points():
+            if entry.name == name:
+                return _from_entry_point(entry)
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the runtime's commands, then those of the other packages."""
         rows = [(name, text) for name, (_, text) in sorted(_COMMANDS.items())]
         others = [
-            (name, command.get_short_help_str())
+            (name, command.get_short_help_str(limit=76))
             for name in self.list_commands(ctx)
             if name not in _COMMANDS and (command := self.get_command(ctx, name)) is not None
         ]
@@ -103,6 +106,13 @@ def _defect(error: Exception) -> int:
             remedy="this is a defect of scanside: please report it with the lines above",
         )
     )
+
+
+def _entry_points() -> EntryPoints:
+    # Imported here: it costs a tenth of a cold start, and the runtime's commands don't need it.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=_ENTRY_POINTS)
 
 
 def _from_entry_point(entry: EntryPoint) -> click.Command:

@@ -19,6 +19,7 @@ from scanside.cli.progress import progress
 from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, worst_exit_code
 from scanside.pipeline import Pipeline
 from scanside.readers.discover import Discovery, discover
+from scanside.readers.image import source_name
 from scanside.records import Record, RunResult, SliceResult
 from scanside.runner import Analysed, Options, analyse_files
 from scanside.tally import Spacing, Tally
@@ -190,7 +191,7 @@ def _analysed(
     found: Discovery, job: Job, pipeline: Pipeline, stop: threading.Event
 ) -> Iterator[Analysed]:
     for place, reason in found.unreadable:
-        record = SliceResult(source=str(place), index=0, status="rejected", reason=reason)
+        record = SliceResult(source=source_name(place), index=0, status="rejected", reason=reason)
         yield Analysed(place, record, None)
     if found.files:
         yield from analyse_files(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scanside.errors import InputError
 from scanside.readers.containers import HEAD, describe, recognise
+from scanside.readers.image import source_name
 from scanside.readers.structure import ACCEPTED
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class _Search:
                 self._take(path, _key(path))
         except OSError as error:
             raise InputError(
-                f"{path}: cannot be read ({error.strerror})",
+                f"{source_name(path)}: cannot be read ({error.strerror})",
                 accepted="files and folders that exist and may be read",
                 remedy="check the path and the permissions",
             ) from error
@@ -133,7 +134,7 @@ class _Search:
         if self._found() == before:
             others = ", ".join(f"{n} {reason}" for reason, n in (self.left_out - left_out).items())
             raise InputError(
-                f"{top}: there is no image in this folder ({others or 'it is empty'})",
+                f"{source_name(top)}: there is no image in this folder ({others or 'it is empty'})",
                 accepted=ACCEPTED,
                 remedy="name the folder that holds the slices",
             )

@@ -31,9 +31,9 @@ MAX_PAGES: Final = 4096
 
 _BIG: Final = 43
 _BIG_OFFSET: Final = 8
-_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-_SIZES_BIG: Final = {**_SIZES, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of one value, by field type."""
+_BYTES: Final = (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)
+_SIZES: Final = {**dict(enumerate(_BYTES, start=1)), 16: 8, 17: 8, 18: 8}
+"""Bytes of one value, by field type; types that are not known are skipped."""
 
 _UNSIGNED: Final = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8"}
 """The field types that hold whole numbers, as numpy codes."""
@@ -143,7 +143,7 @@ def directories(data: memoryview) -> Iterator[Tags]:
 
 def _directory(data: memoryview, order: str, offset: int, *, big: bool) -> tuple[Tags, int]:
     """Read one directory and the offset of the next."""
-    sizes, head, word = (_SIZES_BIG, "Q", "Q") if big else (_SIZES, "H", "I")
+    head, word = ("Q", "Q") if big else ("H", "I")
     entry, room = struct.Struct(f"{order}HH{word}"), struct.calcsize(f"={word}")
     (entries,) = unpack("TIFF", order + head, data, offset)
     start = offset + struct.calcsize(f"={head}")
@@ -152,7 +152,7 @@ def _directory(data: memoryview, order: str, offset: int, *, big: bool) -> tuple
     fields: dict[int, tuple[int, int, int]] = {}
     for place in range(start, stop, entry.size + room):
         tag, kind, count = entry.unpack_from(data, place)
-        size, position = sizes.get(kind, 0) * count, place + entry.size
+        size, position = _SIZES.get(kind, 0) * count, place + entry.size
         if size > room:
             (position,) = unpack("TIFF", order + word, data, position)
         if tag in fields or position + size > len(data):
@@ -170,8 +170,14 @@ def check_exif(exif: memoryview) -> None:
         If it is, or if the block cannot be read: the picture might be lying on its side.
     """
     block = exif[6:] if bytes(exif[:6]) == b"Exif\x00\x00" else exif
-    if not bytes(block[:4]).startswith(MAGICS):
-        raise InputError("the EXIF block of the image cannot be read", remedy=_PLAIN)
-    tags = next(directories(block), None)  # a second directory would describe a thumbnail
-    if tags is not None:
-        check_orientation(tags.one(Tag.Orientation, 1))
+    try:
+        if not bytes(block[:4]).startswith(MAGICS):
+            raise damaged("TIFF", "no magic number")
+        first = next(directories(block), None)  # a second one would describe a thumbnail
+        orientation = first.one(Tag.Orientation, 1) if first else 1
+    except InputError as error:
+        raise InputError(
+            f"the EXIF block of the image cannot be read ({error.given})",
+            remedy="save the image again without EXIF, upright",
+        ) from None
+    check_orientation(orientation)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MAX_FILE_BYTES", "Slice", "read_file", "read_image", "read_regular"]
+__all__ = ["MAX_FILE_BYTES", "Slice", "read_file", "read_image", "read_regular", "source_name"]
 
 MAX_FILE_BYTES: Final = 2**30
 """Largest file that is read, 1 GiB: three times a stack of 200 RGB slices of 512 x 512 at 16
@@ -76,9 +76,13 @@ def read_file(path: str | os.PathLike[str]) -> Iterator[Slice]:
     InputError
         If the file cannot be read, is not a regular file, or as for `read_image`.
     """
-    # A name that is no valid text must not break the record that will hold it.
-    source = os.fsencode(path).decode(errors="backslashreplace")
+    source = source_name(path)
     return read_image(read_regular(Path(path), source), source)
+
+
+def source_name(path: str | os.PathLike[str]) -> str:
+    """Return a path as text: a name that is not valid text must not break a record."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def read_image(data: bytes, source: str) -> Iterator[Slice]:
@@ -126,7 +130,7 @@ def read_regular(path: Path, source: str) -> bytes:
             raise InputError(f"{source}: this is not a regular file", accepted=ACCEPTED)
         # Should it have been replaced since, a FIFO gives no byte and a device no more than asked.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        with os.fdopen(descriptor, "rb") as file:
             size = os.fstat(descriptor).st_size
             if size > MAX_FILE_BYTES:
                 raise InputError(
@@ -150,12 +154,14 @@ def _slices(data: memoryview, container: Container, source: str) -> Iterator[Sli
 
 
 def _pixels(data: memoryview, container: Container, index: int, source: str) -> NDArray[np.generic]:
+    place = source
     try:
         if container.kind == "TIFF":
+            place = f"{source}: page {index + 1}"
             return _opaque(tiff.decode(data, container.layouts[index]))
         return _opaque(_decode(data, container))
     except InputError as error:
-        raise _of(source, error) from error
+        raise _of(place, error) from error
 
 
 def _decode(data: memoryview, container: Container) -> NDArray[np.generic]:

@@ -92,7 +92,8 @@ def beyond_end(picture: bytes, width: int) -> bytes:
         Its width in pixels; the noise lasts for a row of blocks at least (64 coefficients of up
         to 8 bits for 3 channels of 8 rows).
     """
-    return picture[:-2] + b"\x55" * (24 * (width + 16))
+    # A last 0xFF would make a marker of the noise, and a marker ends the data as well.
+    return picture[:-2].rstrip(b"\xff") + b"\x55" * (24 * (width + 16))
 
 
 def _segments(data: memoryview) -> Iterator[tuple[int, int, int]]:

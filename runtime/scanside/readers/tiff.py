@@ -11,19 +11,21 @@ error (tried with 4.10, 4.12 and 5.0):
 
 Accepted: classic TIFF and BigTIFF of either byte order; strips and tiles; chunky and planar;
 uint8, uint16, int16 and float32; grey (BlackIsZero) and RGB, with or without alpha;
-uncompressed, LZW, Deflate and PackBits; no predictor, or the horizontal one for integers.
+uncompressed, LZW, Deflate and PackBits; with LZW and Deflate the horizontal predictor for
+integers and the floating-point one for float32.
 Everything else is refused by name, in particular palettes, WhiteIsZero, CMYK, YCbCr and
 JPEG-in-TIFF.
 
 References
 ----------
-TIFF Revision 6.0 (Adobe, 1992); the BigTIFF design of libtiff (2007).
+TIFF Revision 6.0 (Adobe, 1992), section 14 for the horizontal predictor; Adobe Photoshop TIFF
+Technical Note 3 (2005) for the floating-point one.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -41,6 +43,13 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "decode", "inspect"]
 
 
+_PREDICTED: Final = (5, 8, 32946)
+"""Compressions that a predictor goes with: LZW and Deflate. libtiff ignores it with others."""
+
+_HORIZONTAL: Final = 2
+_FLOATING: Final = 3
+
+
 class Layout(NamedTuple):
     """How one page is stored.
 
@@ -54,8 +63,8 @@ class Layout(NamedTuple):
         Stored type with its byte order.
     decompress
         The function that turns a segment into bytes of pixels.
-    predicted
-        Whether each row holds horizontal differences.
+    predictor
+        1: none; 2: rows hold horizontal differences; 3: of bytes, most significant first.
     planar
         Whether each channel has segments of its own.
     tiled
@@ -71,7 +80,7 @@ class Layout(NamedTuple):
     samples: int
     dtype: np.dtype[np.generic]
     decompress: Callable[[memoryview, int], bytes | memoryview]
-    predicted: bool
+    predictor: int
     planar: bool
     tiled: bool
     across: int
@@ -132,12 +141,23 @@ def decode(data: memoryview, page: Layout) -> NDArray[np.generic]:
             raw = page.decompress(data[start : start + length], size)
         except ValueError as error:
             raise damaged("TIFF", f"the strip or tile at byte {start}: {error}") from None
-        block = np.frombuffer(raw, page.dtype).reshape(rows, page.across, depth)
-        if page.predicted:
-            block = np.cumsum(block, axis=1, dtype=pixels.dtype)
+        block = _unpredicted(raw, page).reshape(rows, page.across, depth)
         target = pixels[top : top + rows, left : left + page.across, plane]
         target[...] = block[: target.shape[0], : target.shape[1]]
     return pixels
+
+
+def _unpredicted(raw: bytes | memoryview, page: Layout) -> NDArray[np.generic]:
+    """Return the values of a strip or tile, its predictor undone."""
+    depth = 1 if page.planar else page.samples
+    if page.predictor == _FLOATING:
+        differences = np.frombuffer(raw, np.uint8).reshape(-1, page.across * 4, depth)
+        planes = np.cumsum(differences, axis=1, dtype=np.uint8).reshape(-1, 4, page.across * depth)
+        return np.ascontiguousarray(planes.swapaxes(1, 2)).view(">f4")
+    values = np.frombuffer(raw, page.dtype).reshape(-1, page.across, depth)
+    if page.predictor == _HORIZONTAL:
+        return np.cumsum(values, axis=1, dtype=page.dtype.newbyteorder("="))
+    return values
 
 
 def _layout(tags: Tags, size: int, page: int) -> Layout:
@@ -155,7 +175,6 @@ def _checked_layout(tags: Tags, size: int) -> Layout:
     tags.known(Tag.NewSubfileType, 0, {0: None, 2: None}, "pictures, no thumbnails or masks")
     tags.known(Tag.FillOrder, 1, {1: None}, "FillOrder 1, the first pixel in the high bit")
     code = _code(tags)
-    predictors = {1: False} if code == "f4" else {1: False, 2: True}
     samples, tiled = _samples(tags), Tag.TileWidth in tags.fields
     planar = tags.known(Tag.PlanarConfiguration, 1, {1: False, 2: True}, "chunky or planar")
     across = tags.one(Tag.TileWidth, 0) if tiled else width
@@ -171,9 +190,7 @@ def _checked_layout(tags: Tags, size: int) -> Layout:
         decompress=tags.known(
             Tag.Compression, 1, DECOMPRESSORS, "uncompressed, LZW, Deflate or PackBits"
         ),
-        predicted=tags.known(
-            Tag.Predictor, 1, predictors, "no predictor, or the horizontal one for integers"
-        ),
+        predictor=_predictor(tags, code),
         planar=planar,
         tiled=tiled,
         across=across,
@@ -191,6 +208,18 @@ def _code(tags: Tags) -> str:
             f"BitsPerSample {bits} and SampleFormat {form}", "uint8, uint16, int16 and float32"
         )
     return codes[bits, form]
+
+
+def _predictor(tags: Tags, code: str) -> int:
+    fitting = _FLOATING if code == "f4" else _HORIZONTAL
+    if tags.one(Tag.Compression, 1) not in _PREDICTED:
+        fitting = 1
+    return tags.known(
+        Tag.Predictor,
+        1,
+        {1: 1, fitting: fitting},
+        "none; with LZW or Deflate also 2 for integers and 3 for float32",
+    )
 
 
 def _samples(tags: Tags) -> int:

@@ -121,7 +121,7 @@ class KerasModels:
         return Model(image, output, name="segmenter")
 
     def randomise(self, model: Any, seed: int = 0) -> Any:
-        """Give a model's biases and batch statistics other values than those of an untrained one."""
+        """Give biases and batch statistics values that an untrained model does not have."""
         from keras import layers
 
         rng = np.random.default_rng(seed)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +15,7 @@ from scanside_export.assemble import (
     assemble,
     write_verified,
 )
-from scanside_export.card import model_card, short_metrics
+from scanside_export.card import model_card
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +32,7 @@ SOURCE = Provenance(
 )  # fmt: skip
 
 
-def described(
-    card: bytes | None = None, metrics: dict[str, object] | None = None
-) -> Description:
+def described(card: bytes | None = None, metrics: dict[str, object] | None = None) -> Description:
     return Description(
         name="toy",
         version="7",
@@ -126,19 +123,20 @@ def test_the_card_says_what_is_known_and_what_is_not() -> None:
     ):  # fmt: skip
         assert part in card, part
     assert card.count("medical device") == 1
-    measured = model_card(parts(described(metrics={"auc": {"value": 0.96789, "ci": [0.9, 1.0]}}))[0])
-    assert "- auc:\n  - value: 0.9679\n  - ci: 0.9 to 1" in measured
-    assert "Not measured:" not in measured
-
-
-def test_tables_and_curves_stay_in_metrics_json() -> None:
-    metrics = {
-        "split": "test",
-        "classifier": {"auc": 0.9, "ci": [0.8, 0.95], "roc": [[0, 0], [1, 1]]},
-        "patients": [{"name": "a"}],
-        "thresholds": list(range(100)),
-        "empty": {"rows": list(range(9))},
+    figures = {
+        "classifier.auc": {"value": 0.96789, "low": 0.9, "high": None},
     }
-    short = short_metrics(metrics)
-    assert short == {"split": "test", "classifier": {"auc": 0.9, "ci": [0.8, 0.95]}}
-    assert json.dumps(metrics) != json.dumps(short)
+    metrics = {
+        "subject": {"part": "test", "patients": 12},
+        "bootstrap": {"unit": "patient", "resamples": 1000},
+        "figures": figures,
+        "notes": ["Mind the size."],
+    }
+    measured = model_card(parts(described(metrics=metrics))[0])
+    for part in (
+        "Measured on part test, patients 12; intervals: unit patient, resamples 1000.",
+        "| classifier.auc | 0.9679 | 0.9 | not defined |",
+        "Mind the size.",
+    ):
+        assert part in measured, part
+    assert "Not measured:" not in measured

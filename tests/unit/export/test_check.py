@@ -57,7 +57,9 @@ def insert_after_conv(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
     for other in kept:
         other.input[:] = ["grey2" if name == "grey" else name for name in other.input]
     at = kept.index(node(model, "Conv")) + 1
-    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in [*kept[:at], *nodes, *kept[at:]]]
+    copies = [
+        onnx.NodeProto.FromString(n.SerializeToString()) for n in [*kept[:at], *nodes, *kept[at:]]
+    ]
     del model.graph.node[:]
     model.graph.node.extend(copies)
 
@@ -249,7 +251,7 @@ CASES: dict[str, tuple[Edit, list[str]]] = {
     "axis name": (other_axis_name, ["['unk__7', 1]"]),
     "open height": (open_height, ["['batch', 'height', 256, 3]"]),
     "float input": (float_input, ["image float32"]),
-    "scale": (lambda m: put(m, scale=np.float32(1 / 255)), ["the_Mul (Mul): its constant is 0.0039"]),
+    "scale": (lambda m: put(m, scale=np.float32(1 / 255)), ["the_Mul (Mul): its constant is 0"]),
     "offset": (lambda m: put(m, shift=np.float32(-0.5)), ["the_Add (Add): its constant is -0.5"]),
     "next float": (
         lambda m: put(m, scale=np.nextafter(np.float32(1 / 128), np.float32(1))),

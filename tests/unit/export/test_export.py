@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
     Scanside = Callable[..., Done]
 
-pytestmark = pytest.mark.tf
+pytestmark = [
+    pytest.mark.tf,
+    # Keras reads its variables so while it saves a model.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
+]
 
 
 @pytest.fixture
@@ -45,7 +49,11 @@ def inputs(keras_models: KerasModels, tmp_path: Path) -> Path:
         "gate": toy.GATE, "decision": toy.DECISION, "mask": toy.MASK, "chosen": "by hand",
     }  # fmt: skip
     (tmp_path / "thresholds.json").write_text(json.dumps(thresholds))
-    metrics = {"split": "test", "auc": 0.97, "curve": [[0, 1], [1, 1]]}
+    metrics = {
+        "schema": "scanside.metrics/1", "notes": [], "subject": {"part": "test"}, "bootstrap": {},
+        "models": {"name": "toy 0", "sha256": {"manifest.json": "4" * 64}, "precision": "fp32"},
+        "thresholds": thresholds, "figures": {"classifier.auc": {"value": 0.97}},
+    }  # fmt: skip
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "licence.txt").write_text("the licence\n")
     return tmp_path
@@ -78,7 +86,8 @@ def test_two_models_become_a_bundle_that_runs(
         "scanside export classifier.keras segmenter.keras --output toy-bundle --golden"
     )
     assert str(inputs) not in manifest.provenance.command, "paths of this machine do not ship"
-    assert manifest.metrics == {"split": "test", "auc": 0.97}
+    assert manifest.metrics["subject"] == {"part": "test"}
+    assert manifest.metrics["figures"]["classifier.auc"]["value"] == 0.97
     for files in manifest.models.values():
         assert files["fp32"].parity.slices == 32
         assert files["fp32"].parity.max_abs_error < 1e-5

@@ -23,11 +23,13 @@ pytestmark = [pytest.mark.tf, pytest.mark.slow]
 SLICES = np.stack([toy.lesion_slice(seed) for seed in range(2)])
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_resnet50_is_53_convolutions(keras_models: KerasModels, *, bias: bool) -> None:
+@pytest.mark.parametrize(("width", "bias"), [(1.0, True), (0.25, False)])
+def test_resnet50_is_53_convolutions(
+    keras_models: KerasModels, *, width: float, bias: bool
+) -> None:
     from scanside_training.models.resnet50 import build_classifier
 
-    model = keras_models.randomise(build_classifier(bias=bias).inference)
+    model = keras_models.randomise(build_classifier(width=width, bias=bias).inference)
     graph = to_onnx(model, "classifier")
     assert Counter(node.op_type for node in graph.graph.node) == {
         "Cast": 1, "Mul": 1, "Transpose": 1, "Conv": 53, "Relu": 49, "Pad": 1, "MaxPool": 1,

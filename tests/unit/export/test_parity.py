@@ -37,9 +37,7 @@ def test_the_largest_error_its_slice_and_the_share_of_equal_decisions(
 def test_a_value_that_is_not_finite_is_an_infinite_error(
     thresholds: Thresholds, bad: float
 ) -> None:
-    found = compare(
-        "classifier", probabilities(0.1, 0.2), probabilities(0.1, bad), thresholds
-    )
+    found = compare("classifier", probabilities(0.1, 0.2), probabilities(0.1, bad), thresholds)
     assert (found.max_abs_error, found.worst) == (np.inf, 1)
 
 

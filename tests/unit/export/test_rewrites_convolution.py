@@ -15,8 +15,9 @@ from scanside_export.rewrites.convolution import fold_affine, foldable
 
 if TYPE_CHECKING:
     import onnx
-    from conftest import Graphs
     from numpy.typing import NDArray
+
+    from conftest import Graphs
 
 RNG = np.random.default_rng(7)
 INPUT = {"x": ["batch", 4, 6, 6]}
@@ -59,7 +60,7 @@ def chain(
     bias=st.booleans(),
 )
 def test_any_affine_chain_becomes_part_of_the_convolution(
-    graphs: Graphs, steps: list[str], group: int, bias: bool
+    graphs: Graphs, *, steps: list[str], group: int, bias: bool
 ) -> None:
     model = chain(graphs, steps, group=group, bias=bias)
     folded = fold_affine(model)
@@ -113,9 +114,7 @@ def test_two_convolutions_that_share_weights_fold_apart(graphs: Graphs) -> None:
             {"s": np.ones((1, 1, 6), np.float32)},
             id="a factor by column",
         ),
-        pytest.param(
-            [make_node("Mul", ["t", "t"], ["y"])], {}, id="the square of the output"
-        ),
+        pytest.param([make_node("Mul", ["t", "t"], ["y"])], {}, id="the square of the output"),
         pytest.param(
             [make_node("Relu", ["t"], ["r"]), make_node("Mul", ["r", "s"], ["y"])],
             {"s": np.ones((8, 1, 1), np.float32)},

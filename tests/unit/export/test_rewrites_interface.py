@@ -16,6 +16,7 @@ from scanside_export.rewrites.naming import name_nodes
 
 if TYPE_CHECKING:
     import onnx
+
     from conftest import Graphs
 
 EVERY = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
@@ -121,7 +122,9 @@ def test_nodes_are_named_after_their_layers(graphs: Graphs) -> None:
             make_node(
                 "Conv", ["x", "model_1/stem_conv_1/convolution/merged:0", "b"], ["c:0"], "Conv__437"
             ),
-            make_node("Mul", ["c:0", "model_1/bn_1/mul:0"], ["m:0"], "model_1/bn_1/batchnorm/add_1"),
+            make_node(
+                "Mul", ["c:0", "model_1/bn_1/mul:0"], ["m:0"], "model_1/bn_1/batchnorm/add_1"
+            ),
             make_node("Resize", ["m:0", "", "scales__3"], ["r:0"], "Resize__12"),
             make_node("Relu", ["r:0"], ["y"], "model_1/stem_relu_1/Relu"),
         ],
@@ -150,7 +153,10 @@ def test_nodes_are_named_after_their_layers(graphs: Graphs) -> None:
 
 def test_equal_names_are_counted(graphs: Graphs) -> None:
     model = graphs.make(
-        [make_node("Relu", ["x"], ["a"], "m/act_1/Relu"), make_node("Relu", ["a"], ["y"], "m/act_2/Relu")],
+        [
+            make_node("Relu", ["x"], ["a"], "m/act_1/Relu"),
+            make_node("Relu", ["a"], ["y"], "m/act_2/Relu"),
+        ],
         {"x": [1]},
         {"y": [1]},
     )

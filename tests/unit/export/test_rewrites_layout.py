@@ -35,9 +35,7 @@ def test_two_transposes_that_cancel_go(graphs: Graphs) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(orders=st.lists(st.permutations([0, 1, 2, 3]), min_size=1, max_size=4))
-def test_any_run_of_transposes_becomes_one_or_none(
-    graphs: Graphs, orders: list[list[int]]
-) -> None:
+def test_any_run_of_transposes_becomes_one_or_none(graphs: Graphs, orders: list[list[int]]) -> None:
     nodes = [
         make_node("Transpose", [f"t{at}" if at else "x"], [f"t{at + 1}"], perm=order)
         for at, order in enumerate(orders)

@@ -9,8 +9,8 @@ import pytest
 
 from scanside.errors import InputError
 from scanside.preprocess import MAX_SIDE
+from scanside.readers import ifd
 from scanside.readers.containers import HEAD, describe, inspect, recognise
-from scanside.readers.ifd import MAX_PAGES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def test_memoryview_is_taken_as_well(build: Any, picture: Any) -> None:
         (b"\x93NUMPY\x01\x00", "NumPy"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
         (bytes(64), "unknown"),
-        (b"\x89PN", "unknown"),
+        (b"\x89PN\x01", "unknown"),
         (b"RIFF\x10\0\0\0WAVEfmt ", "unknown"),
     ],
 )
@@ -282,11 +282,12 @@ def test_tiff_loop_of_pages_is_refused(build: Any, picture: Any) -> None:
         inspect(bytes(data))
 
 
-def test_number_of_tiff_pages_is_bounded(build: Any) -> None:
+def test_number_of_tiff_pages_is_bounded(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pixel = np.zeros((1, 1), np.uint8)
-    assert len(inspect(build.tiff(*[pixel] * MAX_PAGES)).pages) == MAX_PAGES
-    with pytest.raises(InputError, match=f"more than {MAX_PAGES} pages"):
-        inspect(build.tiff(*[pixel] * (MAX_PAGES + 1)))
+    monkeypatch.setattr(ifd, "MAX_PAGES", 12)
+    assert len(inspect(build.tiff(*[pixel] * 12)).pages) == 12
+    with pytest.raises(InputError, match="more than 12 pages"):
+        inspect(build.tiff(*[pixel] * 13))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +308,8 @@ def test_number_of_tiff_pages_is_bounded(build: Any) -> None:
         ({277: [4]}, "4 channels"),
         ({266: [2]}, "FillOrder 2"),
         ({254: [1]}, "NewSubfileType 1"),
-        ({317: [3]}, "Predictor 3"),
+        ({317: [2]}, "Predictor 2"),  # uncompressed: libtiff would ignore it
+        ({317: [3], 259: [8]}, "Predictor 3"),
         ({284: [3]}, "PlanarConfiguration 3"),
         ({278: [7]}, "1 strips or tiles where the page needs 6"),
         ({278: [0]}, "tiles or strips of|have 52 x 0"),
@@ -322,6 +324,15 @@ def test_tiff_pages_that_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"page 1: .*({match})"):
         inspect(build.tiff(picture, tags=tags))
+
+
+@pytest.mark.parametrize("kind", [0, 2, 5, 13, 16, 18, 99])
+def test_tiff_field_of_another_type(build: Any, picture: Any, kind: int) -> None:
+    data = bytearray(build.tiff(picture, tags={278: [40]}))
+    entry = data.index(struct.pack("<HHI", 278, 4, 1))
+    struct.pack_into("<HI", data, entry + 2, kind, 10**6)  # far more values than the file holds
+    with pytest.raises(InputError, match=r"holds no whole number|lies outside"):
+        inspect(bytes(data))
 
 
 def test_tiff_without_pages_and_with_wild_offsets(build: Any, picture: Any) -> None:

@@ -20,7 +20,11 @@ from scanside_training.models.resunet import build_segmenter
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.tf
+pytestmark = [
+    pytest.mark.tf,
+    # Keras 3.15 on NumPy 2.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 RESNET50_PARAMETERS = 23_587_712
 """Of ``keras.applications.ResNet50(include_top=False)``."""
@@ -44,7 +48,7 @@ def images(count: int, side: int = SIDE) -> Any:
 
 def test_classifier_has_the_contract_of_the_runtime(classifier: Any) -> None:
     model = classifier.inference
-    assert model.input_names == ["image"]
+    assert [item.name for item in model.inputs] == ["image"]
     assert model.inputs[0].shape == (None, SIDE, SIDE, 3)
     assert model.inputs[0].dtype == "uint8"
     assert model.output_names == ["tumor_probability"]
@@ -54,7 +58,7 @@ def test_classifier_has_the_contract_of_the_runtime(classifier: Any) -> None:
 
 def test_segmenter_has_the_contract_of_the_runtime(segmenter: Any) -> None:
     model = segmenter.inference
-    assert model.input_names == ["image"]
+    assert [item.name for item in model.inputs] == ["image"]
     assert model.inputs[0].dtype == "uint8"
     assert model.output_names == ["mask_probability"]
     assert model.outputs[0].shape == (None, SIDE, SIDE)

@@ -163,8 +163,8 @@ def stats(*, folder: Path, output: Path, overwrite: bool) -> None:
     blank = sum(len(each.nearly_blank) for each in found.patients)
     click.echo(
         f"{len(found.patients)} patients, {found.slices} slices, {found.positive} positive;"
-        f" {found.tumor_share:.2%} of the pixels are tumour; {filled} patients with FLAIR in place"
-        f" of another sequence; {blank} nearly blank slices"
+        f" {found.tumor_share:.2%} of the pixels are tumour; patients with FLAIR in place of"
+        f" another sequence: {filled}; nearly blank slices: {blank}"
     )
     click.echo(f"{output}")
 
@@ -223,7 +223,7 @@ def _tell_text(dataset: Dataset) -> None:
         f" ({positive / len(dataset.slices):.1%})\nsha256 {dataset.sha256}"
     )
     if dataset.problems:
-        click.echo(f"\n{len(dataset.problems)} problems, left out:")
+        click.echo(f"\nleft out ({len(dataset.problems)}):")
         for problem in dataset.problems:
             click.echo(f"- {problem}")
 

@@ -11,6 +11,7 @@ import click
 from scanside.cli.options import backend_options
 from scanside.cli.progress import progress
 from scanside.errors import InputError, OutputError
+from scanside.evaluation.bootstrap import RESAMPLES
 from scanside.writers.files import output_errors, write_atomic
 
 if TYPE_CHECKING:
@@ -91,6 +92,13 @@ class _Chosen(NamedTuple):
     type=click.FloatRange(0, 1),
     help="Decision threshold, likewise; for Keras models at least the gate.",
 )
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=1),
+    default=RESAMPLES,
+    show_default=True,
+    help="Of the bootstrap behind every interval.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the report that --output holds.")
 def evaluate(  # noqa: PLR0913 - one parameter an option
     *,
@@ -103,6 +111,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     precision: Precision | None,
     gate: float | None,
     decision: float | None,
+    resamples: int,
     overwrite: bool,
 ) -> None:
     """Measure a bundle, or two Keras models, on labelled slices, patient by patient.
@@ -124,7 +133,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     with open_models(models, asked) as loaded:
         if loaded.fallback is not None:
             click.echo(f"scanside: using {loaded.backend.name}: {loaded.fallback}", err=True)
-        metrics = _evaluate(loaded, chosen, output)
+        metrics = _evaluate(loaded, chosen, output, resamples)
     for name, label in _TOLD:
         figure = metrics.figures[name]
         low, high = (_number(end) for end in (figure.low, figure.high))
@@ -132,7 +141,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     click.echo(f"{output / _REPORT}")
 
 
-def _evaluate(loaded: Loaded, chosen: _Chosen, output: Path) -> Metrics:
+def _evaluate(loaded: Loaded, chosen: _Chosen, output: Path, resamples: int) -> Metrics:
     import msgspec
 
     from scanside_training.document import build_metrics
@@ -145,7 +154,12 @@ def _evaluate(loaded: Loaded, chosen: _Chosen, output: Path) -> Metrics:
         measured = measure(chosen.slices, loaded.backend, loaded.thresholds.mask, update)
     patients = by_patient(measured)
     metrics = build_metrics(
-        patients, loaded.described, chosen.subject, loaded.thresholds, _notes(loaded, chosen)
+        patients,
+        loaded.described,
+        chosen.subject,
+        loaded.thresholds,
+        _notes(loaded, chosen),
+        resamples=resamples,
     )
     page = report_html(metrics, plots(metrics, patients), _pictures(measured, loaded))
     encoded = msgspec.json.format(msgspec.json.encode(metrics), indent=2)
