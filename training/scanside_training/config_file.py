@@ -62,7 +62,7 @@ def parse_config(text: str, task: str) -> Config:
         problem, path = field_path(error)
         raise UsageError(
             f"{problem} - at `{path}`",
-            remedy="see the keys in training/configs/ and in scanside_training.config",
+            remedy="see the keys in scanside_training.config, and scanside_training/configs/",
         ) from error
     if config.task != task:
         raise UsageError(

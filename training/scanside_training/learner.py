@@ -168,11 +168,13 @@ class Learner:
     def _agree(self) -> None:
         """Average the batch statistics over the replicas: each has seen its part of the batch."""
         statistics = self.model.non_trainable_variables
-        means = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.MEAN, [tf.convert_to_tensor(item.value) for item in statistics]
+        values = [tf.convert_to_tensor(item.value) for item in statistics]
+        together = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.MEAN, tf.concat([tf.reshape(v, [-1]) for v in values], axis=0)
         )
-        for item, mean in zip(statistics, means, strict=True):
-            item.assign(mean)
+        parts = tf.split(together, [value.shape.num_elements() for value in values])
+        for item, value, part in zip(statistics, values, parts, strict=True):
+            item.assign(tf.reshape(part, value.shape))
 
     def _update_average(self) -> None:
         step = tf.cast(tf.convert_to_tensor(self.optimizer.iterations.value), tf.float32)

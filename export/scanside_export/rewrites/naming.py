@@ -86,9 +86,12 @@ def _name_initializers(
 
 
 def _formal(node: NodeProto, at: int, model: ModelProto) -> str:
-    """Return what the operator's definition calls its input."""
+    """Return what the operator's definition calls its input; its number where none is known."""
     version = max(entry.version for entry in model.opset_import if is_default_domain(entry.domain))
-    formals = onnx.defs.get_schema(node.op_type, version, node.domain).inputs
+    try:
+        formals = onnx.defs.get_schema(node.op_type, version, node.domain).inputs
+    except onnx.defs.SchemaError:  # a custom operator: the check will name it
+        return str(at)
     return str(formals[min(at, len(formals) - 1)].name).lower()
 
 

@@ -151,6 +151,14 @@ def test_nodes_are_named_after_their_layers(graphs: Graphs) -> None:
     np.testing.assert_array_equal(graphs.run(named, x=x), graphs.run(model, x=x))
 
 
+def test_a_custom_operator_is_named_too(graphs: Graphs) -> None:
+    node = make_node("Odd", ["x", "c"], ["y"], "m/act_1/Odd", domain="com.example")
+    model = graphs.make([node], {"x": [1]}, {"y": [1]}, c=np.float32(1))
+    named = name_nodes(model, {"act"})
+    assert named.graph.node[0].name == "act/Odd"
+    assert named.graph.initializer[0].name == "act/Odd_1"
+
+
 def test_equal_names_are_counted(graphs: Graphs) -> None:
     model = graphs.make(
         [

@@ -9,7 +9,7 @@ from scanside_training.config import ClassifierConfig, SegmenterConfig
 from scanside_training.config_file import parse_config, read_config
 
 SHORTEST = 'task = "segmenter"\nphases = [{ side = 256, epochs = 3 }]\n'
-CONFIGS = Path(__file__).resolve().parents[3] / "training" / "configs"
+CONFIGS = Path(__file__).resolve().parents[3] / "training" / "scanside_training" / "configs"
 
 
 def test_what_is_left_out_has_a_default() -> None:

@@ -28,6 +28,7 @@ __all__ = ["evaluate"]
 
 _METRICS: Final = "metrics.json"
 _REPORT: Final = "report.html"
+_THRESHOLDS: Final = "thresholds.json"
 
 _CAUTIONS: Final = {
     "train": "The models were trained on these patients: the figures say how well they remember.",
@@ -45,6 +46,13 @@ _TOLD: Final = (
     ("segmenter.volume_dice", "volume Dice, positive slices alone"),
     ("pipeline.volume_dice", "volume Dice, after gating"),
 )
+
+
+class _Wanted(NamedTuple):
+    """What the thresholds are to be chosen for; see `choose_thresholds`."""
+
+    sensitivity: float
+    indeterminate: float
 
 
 class _Chosen(NamedTuple):
@@ -93,6 +101,21 @@ class _Chosen(NamedTuple):
     help="Decision threshold, likewise; for Keras models at least the gate.",
 )
 @click.option(
+    "--sensitivity",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="Choose the thresholds: the gate that lets this share of the lesions of 100 px and more"
+    " pass. Writes thresholds.json for `scanside export`; use it on the validation part.",
+)
+@click.option(
+    "--indeterminate",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    metavar="SHARE",
+    help="With --sensitivity: at most this share of indeterminate slices.",
+)
+@click.option(
     "--resamples",
     type=click.IntRange(min=1),
     default=RESAMPLES,
@@ -111,6 +134,8 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     precision: Precision | None,
     gate: float | None,
     decision: float | None,
+    sensitivity: float | None,
+    indeterminate: float,
     resamples: int,
     overwrite: bool,
 ) -> None:
@@ -126,6 +151,8 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     require_matplotlib("scanside evaluate")
     from scanside_training.load import Chosen, check_models, open_models
 
+    if sensitivity is not None and (gate is not None or decision is not None):
+        raise click.UsageError("--sensitivity chooses the thresholds; leave out those given")
     asked = Chosen(backend, precision, gate, decision)
     check_models(models, asked)
     _prepare_output(output, overwrite=overwrite)
@@ -133,7 +160,8 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     with open_models(models, asked) as loaded:
         if loaded.fallback is not None:
             click.echo(f"scanside: using {loaded.backend.name}: {loaded.fallback}", err=True)
-        metrics = _evaluate(loaded, chosen, output, resamples)
+        wanted = None if sensitivity is None else _Wanted(sensitivity, indeterminate)
+        metrics = _evaluate(loaded, chosen, output, resamples, wanted)
     for name, label in _TOLD:
         figure = metrics.figures[name]
         low, high = (_number(end) for end in (figure.low, figure.high))
@@ -141,29 +169,35 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     click.echo(f"{output / _REPORT}")
 
 
-def _evaluate(loaded: Loaded, chosen: _Chosen, output: Path, resamples: int) -> Metrics:
-    import msgspec
-
+def _evaluate(
+    loaded: Loaded, chosen: _Chosen, output: Path, resamples: int, wanted: _Wanted | None
+) -> Metrics:
     from scanside_training.document import build_metrics
-    from scanside_training.evaluate import by_patient
+    from scanside_training.evaluate import by_patient, outcomes_of
     from scanside_training.measure import measure
     from scanside_training.report import report_html
     from scanside_training.report_plots import plots
+    from scanside_training.thresholds import choose_thresholds
 
     with progress(len(chosen.slices), "slices") as update:
         measured = measure(chosen.slices, loaded.backend, loaded.thresholds.mask, update)
     patients = by_patient(measured)
+    thresholds = loaded.thresholds
+    if wanted is not None:
+        thresholds = choose_thresholds(
+            outcomes_of(patients), chosen.subject, **wanted._asdict(), mask=thresholds.mask
+        )
+        write_atomic(output / _THRESHOLDS, _json(thresholds))
     metrics = build_metrics(
         patients,
         loaded.described,
         chosen.subject,
-        loaded.thresholds,
+        thresholds,
         _notes(loaded, chosen),
         resamples=resamples,
     )
     page = report_html(metrics, plots(metrics, patients), _pictures(measured, loaded))
-    encoded = msgspec.json.format(msgspec.json.encode(metrics), indent=2)
-    write_atomic(output / _METRICS, encoded + b"\n")
+    write_atomic(output / _METRICS, _json(metrics))
     write_atomic(output / _REPORT, page)
     return metrics
 
@@ -244,13 +278,23 @@ def _prepare_output(folder: Path, *, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    earlier = [name for name in (_METRICS, _REPORT) if (folder / name).exists()]
+    names = (_METRICS, _REPORT, _THRESHOLDS)
+    earlier = [name for name in names if (folder / name).exists()]
     if earlier and not overwrite:
         raise OutputError(
             f"{folder} holds a report already ({', '.join(earlier)})",
             accepted="a folder without one",
             remedy="name another --output, or give --overwrite to replace it",
         )
+    with output_errors(folder):
+        for name in earlier:
+            (folder / name).unlink()
+
+
+def _json(document: object) -> bytes:
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
 def _number(value: float | None) -> str:

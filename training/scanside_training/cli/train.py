@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -12,16 +13,24 @@ from scanside.errors import ExtraNotInstalledError, UsageError
 
 __all__ = ["train"]
 
+CONFIGS: Final = Path(__file__).parents[1] / "configs"
+PRESETS: Final = sorted({file.stem.partition("-")[0] for file in CONFIGS.glob("*.toml")})
+"""The configurations that ship, each as NAME-classifier.toml and NAME-segmenter.toml."""
+
 
 @click.command()
 @click.argument("task", type=click.Choice(["classifier", "segmenter"]))
 @click.option(
     "--config",
     "config_file",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What to train and how, as TOML; training/configs/ holds examples.",
+    help="What to train and how, as TOML.",
+)
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help=f"A configuration that ships, in place of --config: {', '.join(PRESETS)}.",
 )
 @click.option(
     "--data",
@@ -48,10 +57,11 @@ __all__ = ["train"]
     type=click.Choice(["single", "mirrored", "multi-worker"]),
     help="Distribution: one device, this machine's GPUs, or the workers of TF_CONFIG.",
 )
-def train(
+def train(  # noqa: PLR0913 - one parameter an option
     *,
     task: str,
-    config_file: Path,
+    config_file: Path | None,
+    preset: str | None,
     data: Path | None,
     split: Path | None,
     output: Path,
@@ -64,6 +74,7 @@ def train(
     training.json, log.csv, log.jsonl and a checkpoint after each epoch: after an interruption,
     the same command with --resume goes on and loses at most one epoch.
     """
+    config_file = _config_file(task, config_file, preset)
     _require("tensorflow")
     import msgspec
     from rich.console import Console
@@ -88,6 +99,16 @@ def train(
         f"{output / task}.keras: {result.parameters:,} parameters,"
         f" best epoch {result.best.epoch + 1} of {result.epochs}, validation {metrics}"
     )
+
+
+def _config_file(task: str, given: Path | None, preset: str | None) -> Path:
+    if (given is None) == (preset is None):
+        raise click.UsageError("give either --config FILE or --preset NAME")
+    if given is not None:
+        return given
+    if preset not in PRESETS:
+        raise click.UsageError(f"--preset {preset}; accepted: {', '.join(PRESETS)}")
+    return CONFIGS / f"{preset}-{task}.toml"
 
 
 def _beside(config_file: Path, value: str | None, name: str, kind: str) -> Path:
