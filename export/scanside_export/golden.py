@@ -45,6 +45,10 @@ CLEAR: Final = 1.0
 moves a logit by a few tenths; a golden decision must not hang on that. Among the clear slices
 the ones nearest to the gate are taken: saturated outputs hide errors."""
 
+OUTLINED: Final = 2
+"""Golden slices, at the least, whose tumour both models find: without a mask's outline the
+segmenter's output is zero nearly everywhere and shows no error."""
+
 FP32_TOLERANCE: Final = Tolerance(
     tumor_probability=1e-3, mask_probability=1e-2, mask_pixels=0.999, mask_dice=0.995
 )
@@ -159,28 +163,28 @@ def choose(positive: NDArray[np.bool_], outputs: Outputs, thresholds: Thresholds
     """
     probability = outputs.tumor_probability[:, 0].astype(np.float64)
     clear = _clear(outputs, thresholds)
-    segmented = probability >= thresholds.gate
+    passed = probability >= thresholds.gate
+    outlined = (outputs.mask_probability >= thresholds.mask).any(axis=(1, 2))
     distance = np.abs(_logit(probability) - _logit(np.float64(thresholds.gate)))
     # Agreement first, so that six slices of a good model hold all that matters.
-    kinds = ((True, True), (False, False), (True, False), (False, True))
-    queues = [
-        sorted(
-            np.flatnonzero(clear & (positive == truth) & (segmented == passed)),
-            key=distance.__getitem__,
-        )
-        for truth, passed in kinds
-    ]
+    kinds = (
+        clear & positive & passed & outlined,
+        clear & ~positive & ~passed,
+        clear & positive & ~passed,
+        clear & ~positive & passed,
+    )
+    queues = [sorted(np.flatnonzero(kind), key=distance.__getitem__) for kind in kinds]
     chosen = _in_turn(queues)
-    enough = len(chosen) == SLICES
-    if not (enough and _mixed(positive[chosen]) and _mixed(segmented[chosen])):
+    enough = len(chosen) == SLICES and len(queues[0]) >= OUTLINED
+    if not (enough and _mixed(positive[chosen]) and _mixed(passed[chosen])):
         raise InputError(
             f"no {SLICES} golden slices of both classes on both sides of the gate: of"
             f" {len(positive)} slices ({int(positive.sum())} with tumour),"
-            f" {int(segmented.sum())} pass the gate {thresholds.gate:g}; clear ones:"
+            f" {int(passed.sum())} pass the gate {thresholds.gate:g}; clear ones:"
             f" {len(queues[0])} with tumour and {len(queues[3])} without that pass,"
             f" {len(queues[2])} with tumour and {len(queues[1])} without that do not",
             accepted=f"slices at least {CLEAR:g} logits away from both thresholds, whose masks are"
-            f" empty or have {MIN_LESION_PX} pixels",
+            f" empty or have {MIN_LESION_PX} pixels, {OUTLINED} of them with an outlined tumour",
             remedy="give --golden a folder with more phantoms (scanside data phantom --patients),"
             " or train with phantoms so that the models know them",
         )

@@ -76,7 +76,7 @@ class Progress:
 
     def step(self, epoch: int, done: float, loss: float, seconds: float) -> None:
         """Tell of the share `done` of an epoch that has taken `seconds`; seldom says so."""
-        if time.monotonic() - self._spoken < _EVERY:
+        if not done or time.monotonic() - self._spoken < _EVERY:
             return
         self._spoken = time.monotonic()
         left = self._left(self._spent + seconds, self._done + done * self._work[epoch], epoch, done)
@@ -94,7 +94,7 @@ class Progress:
 
     def _left(self, spent: float, done: float, epoch: int, share: float) -> str:
         rest = sum(self._work[epoch + 1 :]) + (1 - share) * self._work[epoch]
-        minutes, seconds = divmod(round(rest * spent / done) if done else 0, 60)
+        minutes, seconds = divmod(round(rest * spent / done), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}"
 

@@ -198,7 +198,9 @@ class Run:
                     remedy="lower optimizer.learning_rate or lengthen optimizer.warmup_epochs; the"
                     f" state before this epoch is kept in {self._job.output / CHECKPOINT}",
                 )
-            done = len(losses) / len(generator)
+            if len(losses) == 1:
+                begin = time.perf_counter()  # the first step builds the graph: no measure
+            done = (len(losses) - 1) / len(generator)
             self._progress.step(epoch, done, loss, time.perf_counter() - begin)
         return losses, batches.waited
 

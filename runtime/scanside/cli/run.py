@@ -98,7 +98,8 @@ def run(  # noqa: PLR0913 - one parameter an option
 
     INPUTS are images (PNG, TIFF, JPEG, WebP; 8 or 16 bit) or folders of them. An image holds
     the three sequences as its channels: pre-contrast, FLAIR, post-contrast. A slice that is not
-    accepted is rejected with its reason, and the rest goes on.
+    accepted is rejected with its reason, and the rest goes on. In a folder, masks beside
+    their slices (SLICE_mask.png) are left out: name the folder rather than FOLDER/*.png.
     """
     if page and output is None:
         raise click.UsageError("--page needs --output")

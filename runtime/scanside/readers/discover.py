@@ -157,31 +157,32 @@ class _Search:
             entries = sorted(scan, key=lambda entry: natural_key(entry.name))
         self._folders.add(identity)
         images, folders = self._sort(entries, identity)
-        stems = {path.stem for path, _ in images}
-        for path, key in images:
-            if path.stem.endswith(MASK_SUFFIX) and path.stem[: -len(MASK_SUFFIX)] in stems:
+        stems = {_stem(name) for name in images}
+        for name, key in images.items():
+            stem = _stem(name)
+            if stem.endswith(MASK_SUFFIX) and stem[: -len(MASK_SUFFIX)] in stems:
                 self.left_out["masks of slices"] += 1
             else:
-                self._take(path, key)
+                self._take(folder / name, key)
         return folders
 
     def _sort(
         self, entries: list[os.DirEntry[str]], folder: _Identity
-    ) -> tuple[list[tuple[Path, _Key]], list[Path]]:
-        """Tell images and folders from what is left out."""
-        images, folders = [], []
+    ) -> tuple[dict[str, _Key], list[Path]]:
+        """Tell images, by name, and folders from what is left out."""
+        images, folders = {}, []
         for entry in entries:
-            path = Path(entry.path)
             try:
-                reason = _reason(entry, path)
+                reason = _reason(entry)
                 if reason is not None:
                     self.left_out[reason] += 1
                 elif entry.is_dir():
-                    folders.append(path)
+                    folders.append(Path(entry.path))
                 else:
-                    images.append((path, _key(path) if entry.is_symlink() else (folder, path.name)))
-            except OSError as error:
-                self._unreadable(path, error)
+                    linked = entry.is_symlink()
+                    images[entry.name] = _key(entry.path) if linked else (folder, entry.name)
+            except OSError as error:  # noqa: PERF203 -- one bad entry must not hide the others
+                self._unreadable(Path(entry.path), error)
         return images, folders
 
 
@@ -190,12 +191,17 @@ def _identity(folder: Path) -> _Identity:
     return status.st_dev, status.st_ino
 
 
-def _key(path: Path) -> _Key:
+def _key(path: str | Path) -> _Key:
     real = Path(os.path.realpath(path, strict=True))
     return _identity(real.parent), real.name
 
 
-def _reason(entry: os.DirEntry[str], path: Path) -> str | None:
+def _stem(name: str) -> str:
+    """Return a name without its suffix; as `Path.stem`, which is slow for 100,000 names."""
+    return name.rpartition(".")[0] or name
+
+
+def _reason(entry: os.DirEntry[str]) -> str | None:
     """Say why an entry is left out; nothing for images and folders."""
     if entry.name.startswith("."):
         return "hidden files and folders"
@@ -203,8 +209,8 @@ def _reason(entry: os.DirEntry[str], path: Path) -> str | None:
         return None
     if not entry.is_file():
         return "special files and broken links"
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if entry.name[len(_stem(entry.name)) :].lower() in IMAGE_SUFFIXES:
         return None
-    with path.open("rb", buffering=0) as file:
+    with Path(entry.path).open("rb", buffering=0) as file:
         head = file.read(HEAD)
     return None if recognise(head) else f"{describe(head)} files"

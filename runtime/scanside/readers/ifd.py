@@ -11,15 +11,11 @@ import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-import numpy as np
-
 from scanside.errors import InputError
 from scanside.readers.structure import check_orientation, damaged, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
 
 __all__ = ["MAGICS", "MAX_PAGES", "Tag", "Tags", "check_exif", "directories", "refused"]
 
@@ -35,11 +31,11 @@ _BYTES: Final = (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)
 _SIZES: Final = {**dict(enumerate(_BYTES, start=1)), 16: 8, 17: 8, 18: 8}
 """Bytes of one value, by field type; types that are not known are skipped."""
 
-_UNSIGNED: Final = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8"}
-"""The field types that hold whole numbers, as numpy codes."""
+_UNSIGNED: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
+"""The field types that hold whole numbers, as codes of `struct`."""
 
-_HUGE: Final = 2**40
-"""Stands for every number that is larger: no file is that long."""
+_FEW: Final = 16
+"""Most values of a field that has one a channel."""
 
 _PLAIN: Final = "save it again as PNG or as plain TIFF: grey (BlackIsZero) or RGB, uncompressed"
 
@@ -79,22 +75,21 @@ class Tags(NamedTuple):
     order: str
     fields: dict[int, tuple[int, int, int]]
 
-    def many(self, tag: Tag) -> NDArray[np.int64]:
-        """Return the values of a field; none if it is not there."""
+    def many(self, tag: Tag, most: int = _FEW) -> tuple[int, ...]:
+        """Return the values of a field, up to `most`; none if it is not there."""
         if tag not in self.fields:
-            return np.zeros(0, np.int64)
+            return ()
         kind, count, position = self.fields[tag]
-        if kind not in _UNSIGNED or not count:
-            raise damaged("TIFF", f"{tag.name} holds no whole number")
-        values = np.frombuffer(self.data, self.order + _UNSIGNED[kind], count, position)
-        return np.minimum(values.astype(np.uint64), _HUGE).astype(np.int64)
+        if kind not in _UNSIGNED or not 0 < count <= most:
+            raise damaged("TIFF", f"{tag.name} holds {count} values of type {kind}")
+        return unpack("TIFF", f"{self.order}{count}{_UNSIGNED[kind]}", self.data, position)
 
     def one(self, tag: Tag, default: int) -> int:
         """Return the value of a field; if it has one for each channel, they must agree."""
-        values = self.many(tag) if tag in self.fields else np.array([default])
-        if (values != values[0]).any():
-            raise refused(f"{tag.name} {values[:4].tolist()}", "channels of one type")
-        return int(values[0])
+        values = self.many(tag) or (default,)
+        if len(set(values)) > 1:
+            raise refused(f"{tag.name} {list(values)}", "channels of one type")
+        return values[0]
 
     def known(
         self, tag: Tag, default: int, meanings: Mapping[int, _Value], accepted: str

@@ -72,7 +72,7 @@ class Layout(NamedTuple):
     across, down
         Size of a tile or strip in pixels.
     segments
-        int64 ``[segments, 2]``: offset and length in bytes, row by row, plane by plane.
+        Offset and length in bytes of each, row by row, plane by plane.
     """
 
     width: int
@@ -85,7 +85,7 @@ class Layout(NamedTuple):
     tiled: bool
     across: int
     down: int
-    segments: NDArray[np.int64]
+    segments: tuple[tuple[int, int], ...]
 
 
 def inspect(data: memoryview) -> Container:
@@ -134,7 +134,7 @@ def decode(data: memoryview, page: Layout) -> NDArray[np.generic]:
     pixels = np.empty((page.height, page.width, page.samples), page.dtype.newbyteorder("="))
     planes = [slice(n, n + 1) for n in range(page.samples)] if page.planar else [slice(None)]
     places = product(planes, range(0, page.height, page.down), range(0, page.width, page.across))
-    for (plane, top, left), (start, length) in zip(places, page.segments.tolist(), strict=True):
+    for (plane, top, left), (start, length) in zip(places, page.segments, strict=True):
         rows = page.down if page.tiled else min(page.down, page.height - top)
         size = rows * page.across * depth * page.dtype.itemsize
         try:
@@ -227,21 +227,22 @@ def _samples(tags: Tags) -> int:
     colors = tags.known(
         Tag.PhotometricInterpretation, -1, {1: 1, 2: 3}, "1 (grey, 0 is black) or 2 (RGB)"
     )
-    samples, extra = tags.one(Tag.SamplesPerPixel, 1), tags.many(Tag.ExtraSamples).tolist()
-    if samples != colors + len(extra) or extra not in ([], [1], [2]):
+    samples, extra = tags.one(Tag.SamplesPerPixel, 1), tags.many(Tag.ExtraSamples)
+    if samples != colors + len(extra) or extra not in {(), (1,), (2,)}:
         raise refused(
-            f"{samples} channels where {colors} are grey or RGB, and ExtraSamples {extra[:4]}",
+            f"{samples} channels where {colors} are grey or RGB, and ExtraSamples {extra}",
             "grey or RGB, alone or with one channel that is declared as alpha",
         )
     return samples
 
 
-def _segments(tags: Tags, count: int, size: int, *, tiled: bool) -> NDArray[np.int64]:
+def _segments(tags: Tags, count: int, size: int, *, tiled: bool) -> tuple[tuple[int, int], ...]:
     """Return where the strips or tiles lie, refusing any outside the file."""
-    offsets = tags.many(Tag.TileOffsets if tiled else Tag.StripOffsets)
-    lengths = tags.many(Tag.TileByteCounts if tiled else Tag.StripByteCounts)
+    offsets = tags.many(Tag.TileOffsets if tiled else Tag.StripOffsets, count)
+    lengths = tags.many(Tag.TileByteCounts if tiled else Tag.StripByteCounts, count)
     if not len(offsets) == len(lengths) == count:
         raise damaged("TIFF", f"{len(offsets)} strips or tiles where the page needs {count}")
-    if (offsets + lengths > size).any():
+    segments = tuple(zip(offsets, lengths, strict=True))
+    if any(start + length > size for start, length in segments):
         raise damaged("TIFF", "the pixels lie partly outside it")
-    return np.stack([offsets, lengths], axis=1)
+    return segments

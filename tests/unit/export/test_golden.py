@@ -92,16 +92,27 @@ def test_without_such_slices_there_is_no_bundle(
     assert "--golden" in caught.value.remedy
 
 
-def test_masks_that_hang_on_a_few_pixels_are_not_golden(thresholds: Thresholds) -> None:
+def test_masks_of_a_few_pixels_or_none_are_not_golden(
+    thresholds: Thresholds,
+) -> None:
     tiny, faint = NOTHING.copy(), NOTHING.copy()
     tiny[:5, :5] = 0.99
     faint[60:90, 60:90] = 0.45
     probability = [0.6] * 4 + [0.01] * 4
     positive = np.array([True] * 4 + [False] * 4)
     assert len(choose(positive, outputs(probability), thresholds)) == 6
-    for plane in (tiny, faint):
+    for plane in (tiny, faint, NOTHING):
         with pytest.raises(InputError):
             choose(positive, outputs(probability, [plane] * 4 + [NOTHING] * 4), thresholds)
+
+
+def test_two_goldens_have_an_outlined_tumour(thresholds: Thresholds) -> None:
+    probability = [0.6, 0.65, 0.7, 0.62, 0.01, 0.02, 0.03, 0.04]
+    positive = np.array([True] * 4 + [False] * 4)
+    planes = [NOTHING, REGION, NOTHING, REGION] + [NOTHING] * 4
+    assert {1, 3} <= set(choose(positive, outputs(probability, planes), thresholds))
+    with pytest.raises(InputError):
+        choose(positive, outputs(probability, [NOTHING] * 3 + planes[3:]), thresholds)
 
 
 def test_the_file_holds_decisions_as_the_runtime_makes_them(thresholds: Thresholds) -> None:

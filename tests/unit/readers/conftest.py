@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -47,7 +47,7 @@ def build_png(
 
 def build_tiff(
     *pages: Array,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
     big: bool = False,
     compression: int = 1,
     compress: Callable[[bytes], bytes] = bytes,
@@ -82,8 +82,9 @@ def build_tiff(
         for tag, values in sorted(fields.items()):
             packed = struct.pack(f"{order}{len(values)}{word}", *values)
             if len(values) > 1:
-                position, packed = len(data), (data.extend(packed), b"")[1]
-                packed = struct.pack(order + word, position)
+                position = struct.pack(order + word, len(data))
+                data += packed
+                packed = position
             entries += struct.pack(f"{order}HH{word}", tag, 16 if big else 4, len(values)) + packed
         struct.pack_into(order + word, data, link, len(data))
         data += struct.pack(order + head, len(fields)) + entries

@@ -331,7 +331,7 @@ def test_tiff_field_of_another_type(build: Any, picture: Any, kind: int) -> None
     data = bytearray(build.tiff(picture, tags={278: [40]}))
     entry = data.index(struct.pack("<HHI", 278, 4, 1))
     struct.pack_into("<HI", data, entry + 2, kind, 10**6)  # far more values than the file holds
-    with pytest.raises(InputError, match=r"holds no whole number|lies outside"):
+    with pytest.raises(InputError, match=r"holds 1000000 values|lies outside"):
         inspect(bytes(data))
 
 

@@ -366,8 +366,8 @@ def test_oversize_never_reaches_a_decoder(
     def refuse(*_: object) -> None:
         pytest.fail("decoded")
 
-    monkeypatch.setattr(image.cv2, "imdecode", refuse)
-    monkeypatch.setattr(image.tiff, "decode", refuse)
+    monkeypatch.setattr("scanside.readers.image.cv2.imdecode", refuse)
+    monkeypatch.setattr("scanside.readers.image.tiff.decode", refuse)
     with pytest.raises(InputError, match="big: .*the image declares 4097 x 2 pixels"):
         read_image(data, "big")
 
@@ -433,7 +433,7 @@ def test_file_replaced_by_a_fifo_does_not_block(
 ) -> None:
     fifo = tmp_path / "fifo.png"
     os.mkfifo(fifo)
-    monkeypatch.setattr(image.stat, "S_ISREG", lambda _: True)
+    monkeypatch.setattr("scanside.readers.image.stat.S_ISREG", lambda _: True)
     with pytest.raises(InputError, match="but empty"):
         read_file(fifo)
 
@@ -452,7 +452,7 @@ def test_size_of_a_file_is_bounded(
 
 def test_real_slices_are_read_exactly(data_root: Path, build: Any) -> None:
     for path in sorted((data_root / "lgg").glob("TCGA_DU_*/*_2[0-3].webp"))[:12]:
-        bgr = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        bgr: Any = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         (read,) = read_file(path)
         np.testing.assert_array_equal(read.pixels, bgr[..., ::-1])
         for compression in (1, 5, 8, 32773):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from io import StringIO
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from scanside.errors import InputError, OutputError
 from scanside_training.checkpoint import Checkpoint, Epoch, read_checkpoint, write_checkpoint
 from scanside_training.config import Phase
 from scanside_training.journal import Progress, write_logs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def epoch(number: int, **others: object) -> Epoch:

@@ -88,7 +88,9 @@ def test_default_segmenter_has_about_two_million_parameters() -> None:
     assert 1.8e6 < build_segmenter(None).inference.count_params() < 2.2e6
 
 
-@pytest.mark.parametrize(("filters", "width", "expected"), [(64, 0.25, 16), (64, 0.01, 8), (64, 0.3, 16)])
+@pytest.mark.parametrize(
+    ("filters", "width", "expected"), [(64, 0.25, 16), (64, 0.01, 8), (64, 0.3, 16)]
+)
 def test_filters_are_multiples_of_eight(filters: int, width: float, expected: int) -> None:
     assert scaled(filters, width) == expected
 
