@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,12 +15,24 @@ import click
 import msgspec
 
 from scanside.contract import Thresholds, field_path
-from scanside.errors import ExtraNotInstalledError, OutputError, UsageError
+from scanside.errors import ExtraNotInstalledError, InternalError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scanside.contract import Role
+    from scanside_export.assemble import WeightsLicense
 
 __all__ = ["export"]
+
+UNCHOSEN: Final = Thresholds(
+    gate=0.5, decision=0.9, mask=0.5, chosen="not chosen on data: the defaults of scanside export"
+)
+UNLICENSED: Final = (
+    "Nobody has stated the licence of these weights: ask whoever trained them before any use."
+)
+_PHANTOMS: Final = ("--patients", "6", "--slices", "20", "--seed", "7000")
+"""Other phantoms than training draws (its seeds start at 5000 and are some tens)."""
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -35,11 +51,10 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 )
 @click.option(
     "--golden",
-    required=True,
     type=_FOLDER,
     metavar="FOLDER",
-    help="Phantoms that the golden slices are chosen from (`scanside data phantom`). They ship"
-    " with the bundle: never give patients' images here.",
+    help="Phantoms that the golden slices are chosen from: they ship with the bundle, so never"
+    " give patients' images here.  [default: made with `scanside data phantom`]",
 )
 @click.option(
     "--data",
@@ -58,11 +73,13 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 @click.option("--decision", type=float, help="Probability that contradicts an empty mask.")
 @click.option("--mask", type=float, help="Probability from which a pixel is mask.")
 @click.option("--chosen", metavar="TEXT", help="How these three were chosen, with figures.")
-@click.option("--license-name", required=True, metavar="TEXT", help="Licence of the weights.")
-@click.option("--license-file", required=True, type=_FILE, metavar="FILE", help="Its text.")
 @click.option(
-    "--license-notice", required=True, metavar="TEXT", help="What it means, in one sentence."
+    "--license-name",
+    metavar="TEXT",
+    help="Licence of the weights, with the two options below.  [default: not stated, and said so]",
 )
+@click.option("--license-file", type=_FILE, metavar="FILE", help="Its text.")
+@click.option("--license-notice", metavar="TEXT", help="What it means, in one sentence.")
 @click.option(
     "--metrics",
     "metrics_file",
@@ -93,7 +110,7 @@ def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
 
     Both graphs are rewritten to the model contract, checked node by node, and compared with the
     Keras models; the bundle is verified against its golden slices before this command ends.
-    Thresholds and licence are required: nothing is guessed.
+    Thresholds that were not chosen and a licence that was not stated are recorded as such.
     """
     for package in ("tensorflow", "tf2onnx", "onnx", "onnxruntime"):
         _require(package)
@@ -106,7 +123,7 @@ def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
             accepted="a path that is free",
             remedy="remove it, or name another --output",
         )
-    from scanside_export.assemble import Description, WeightsLicense
+    from scanside_export.assemble import Description
     from scanside_export.figures import read_figures
     from scanside_export.run import run
 
@@ -120,24 +137,21 @@ def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
         version=options["bundle_version"],
         description=options["description"],
         thresholds=thresholds,
-        license=WeightsLicense(
-            options["license_name"],
-            options["license_notice"],
-            _content(options["license_file"]),
-        ),
+        license=_license(options),
         metrics={} if metrics is None else read_figures(metrics, thresholds, models.values()),
         card=None if options["card"] is None else _content(options["card"]),
     )
-    bundle = run(
-        models,
-        output,
-        said,
-        golden=options["golden"],
-        data=options["data"],
-        dataset=options["dataset"],
-        command=_command_line(context),
-        say=lambda line: click.echo(line, err=True),
-    )
+    with _golden(options["golden"]) as golden:
+        bundle = run(
+            models,
+            output,
+            said,
+            golden=golden,
+            data=options["data"],
+            dataset=options["dataset"],
+            command=_command_line(context),
+            say=lambda line: click.echo(line, err=True),
+        )
     click.echo(f"{output}: {bundle.label}, manifest sha256 {bundle.manifest_sha256}")
     for role, files in bundle.manifest.models.items():
         for precision, file in files.items():
@@ -149,17 +163,24 @@ def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
 
 
 def _thresholds(options: dict[str, Any]) -> Thresholds:
-    """Return the thresholds from the file or from the options, never from both or neither."""
+    """Return the thresholds from the file or from the options, never from both."""
     path = options["thresholds_file"]
     given = {name: options[name] for name in ("gate", "decision", "mask", "chosen")}
     missing = [f"--{name}" for name, value in given.items() if value is None]
+    if path is None and len(missing) == len(given):
+        click.echo(
+            f"scanside: the thresholds are defaults ({UNCHOSEN.gate}, {UNCHOSEN.decision}), not"
+            " chosen on data: choose them with scanside evaluate --sensitivity",
+            err=True,
+        )
+        return UNCHOSEN
     if (path is None) == (len(missing) == len(given)) or (path is None and missing):
         found = "--thresholds" if path is not None else "no thresholds"
         named = [f"--{name}" for name, value in given.items() if value is not None]
         raise UsageError(
             f"given: {' and '.join([found, *named])}",
             accepted="--thresholds FILE, or all of --gate, --decision, --mask and --chosen",
-            remedy="scanside evaluate chooses thresholds on a validation split",
+            remedy="scanside evaluate --sensitivity chooses thresholds on a validation split",
         )
     try:
         if path is not None:
@@ -170,6 +191,36 @@ def _thresholds(options: dict[str, Any]) -> Thresholds:
         raise UsageError(f"{path or 'the thresholds'}: {field}: {what}") from None
     except msgspec.DecodeError as error:
         raise UsageError(f"{path} is no JSON: {error}") from None
+
+
+def _license(options: dict[str, Any]) -> WeightsLicense:
+    from scanside_export.assemble import WeightsLicense
+
+    given = [options[name] for name in ("license_name", "license_notice", "license_file")]
+    if not any(given):
+        return WeightsLicense("not stated", UNLICENSED, UNLICENSED.encode() + b"\n")
+    if not all(given):
+        raise UsageError(
+            "a part of the licence is given",
+            accepted="all of --license-name, --license-notice and --license-file, or none",
+        )
+    return WeightsLicense(given[0], given[1], _content(given[2]))
+
+
+@contextmanager
+def _golden(folder: Path | None) -> Iterator[Path]:
+    """Give the folder, or phantoms made for this export."""
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="scanside-golden-") as scratch:
+        made = Path(scratch) / "phantoms"
+        # By its command: the packages hand each other files, they don't import each other.
+        command = [sys.executable, "-m", "scanside", "data", "phantom", str(made), *_PHANTOMS]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode != 0:
+            raise InternalError(f"scanside data phantom failed: {done.stderr.strip()}")
+        yield made
 
 
 def _bundle_name(options: dict[str, Any]) -> str:

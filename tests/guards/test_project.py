@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LINES = 320
+LINES = 330
 """A module is one idea; DESIGN says about 300 lines."""
 
 IMAGES = {".tif", ".tiff", ".webp", ".dcm", ".nii", ".gz", ".keras", ".h5"}

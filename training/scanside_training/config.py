@@ -279,9 +279,10 @@ class _Training(_Part, frozen=True, kw_only=True):
         Folder of the slices and the split's JSON, relative to the configuration; ``--data`` and
         ``--split`` override them.
     initial
-        Weights to start from, relative to the configuration: a ``.keras`` model of the same
-        architecture from a former run, or, for a classifier with ``width = 1.0`` and
-        ``bias = true``, a local ImageNet file of ``keras.applications`` (``.h5``).
+        Weights to start from, relative to the configuration; ``--initial`` overrides it. A
+        ``.keras`` model of the same architecture from a former run, or, for a classifier with
+        ``width = 1.0`` and ``bias = true``, a local ImageNet file of ``keras.applications``
+        (``.h5``).
     phases
         In order. The last is at 256 pixels, the size of the exported model; only its epochs
         compete for the best.

@@ -59,31 +59,30 @@ def _all_stages(output: Path) -> None:
         "Every stage on phantoms, small and short: what comes out says nothing about patients.\n",
         err=True,
     )
-    data, split, models = output / "phantoms", output / "split.json", output / "models"
-    golden, bundle = output / "golden", output / "bundle"
-    fresh = output / "unseen"
+    data, unseen = output / "phantoms", output / "unseen"
+    split, bundle = output / "split.json", output / "bundle"
+    keras = [output / kind / f"{kind}.keras" for kind in ("classifier", "segmenter")]
+    labelled = ["--data", data, "--split", split]
     _scanside("data", "phantom", data, "--patients", 24, "--slices", 12, "--seed", 1)
     _scanside("data", "split", data, "--output", split, "--seed", 1)
-    for kind in ("classifier", "segmenter"):
-        _scanside(
-            "train", kind, "--preset", "phantom", "--data", data, "--split", split,
-            "--output", models / kind,
-        )  # fmt: skip
-    keras = [models / kind / f"{kind}.keras" for kind in ("classifier", "segmenter")]
-    _scanside("data", "phantom", golden, "--patients", 1, "--slices", 12, "--seed", 500)
-    _scanside("export", *keras, "--golden", golden, "--output", bundle)
+    for model in keras:
+        _scanside("train", model.stem, "--preset", "phantom", *labelled, "--output", model.parent)
+    chosen = output / "validation"
+    _scanside(
+        *("evaluate", *keras, *labelled, "--part", "validation", "--sensitivity", 0.95),
+        *("--output", chosen),
+    )
+    _scanside(
+        *("export", *keras, "--thresholds", chosen / "thresholds.json", "--dataset", "phantoms"),
+        *("--output", bundle),
+    )
     _scanside("verify", bundle)
-    _scanside(
-        "evaluate", bundle, "--data", data, "--split", split, "--part", "test",
-        "--output", output / "report",
-    )  # fmt: skip
-    _scanside("data", "phantom", fresh, "--patients", 1, "--slices", 12, "--seed", 900)
-    _scanside(
-        "run", fresh, "--bundle", bundle, "--output", output / "results", "--format", "text",
-        "--page",
-    )  # fmt: skip
+    _scanside("evaluate", bundle, *labelled, "--part", "test", "--output", output / "report")
+    _scanside("data", "phantom", unseen, "--patients", 1, "--slices", 12, "--seed", 900)
+    results = output / "results"
+    _scanside("run", unseen, "--bundle", bundle, "--output", results, "--format", "text", "--page")
     click.echo(f"\nReport: {output / 'report' / 'report.html'}")
-    click.echo(f"Pictures: {output / 'results' / 'index.html'}")
+    click.echo(f"Pictures: {results / 'index.html'}")
 
 
 def _scanside(*words: object) -> None:

@@ -125,7 +125,9 @@ def test_goldens_on_one_side_of_the_gate_are_refused(
 ) -> None:
     thresholds = {"gate": 0.0, "decision": 0.9, "mask": 0.5, "chosen": "everything passes"}
     (inputs / "thresholds.json").write_text(json.dumps(thresholds))
-    done = scanside(*words(inputs, toy_dataset, "out"))
+    call = words(inputs, toy_dataset, "out")
+    at = call.index("--metrics")
+    done = scanside(*call[:at], *call[at + 2 :])
     assert done.code == 3
     assert "golden slices" in done.err
     assert not (inputs / "out").exists()

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 import toy
+from scanside.contract import Thresholds
 from scanside.errors import InputError
 from scanside_export.golden import Outputs, choose, encode, outputs_of, read_slices
 
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scanside.contract import Thresholds
-
+NEAR = st.floats(float(np.float32(0.4999)), float(np.float32(0.5001)), width=32)
 NOTHING = np.zeros((256, 256), np.float32)
 REGION = NOTHING.copy()
 REGION[60:90, 60:90] = 0.99
@@ -127,8 +128,21 @@ def test_the_file_holds_decisions_as_the_runtime_makes_them(thresholds: Threshol
         assert golden["tumor"].tolist() == ["false", "true", "true", "false", "unknown"]
         assert {golden[name].dtype for name in ("gate", "decision", "mask")} == {np.dtype("f8")}
         np.testing.assert_array_equal(golden["images"], images)
-        np.testing.assert_array_equal(golden["mask_probability"], np.stack(planes))
+        np.testing.assert_allclose(golden["mask_probability"], np.stack(planes), atol=4e-5)
+        assert golden["mask_probability"].dtype == np.float32
         assert golden["tumor_probability"].shape == (5, 1)
+
+
+@settings(max_examples=10)
+@given(plane=arrays(np.float32, (1, 256, 256), elements=st.floats(0, 1, width=32), fill=NEAR))
+def test_rounding_never_moves_a_pixel_over_the_threshold(plane: NDArray[np.float32]) -> None:
+    held = Thresholds(gate=0.3, decision=0.9, mask=0.49999, chosen="by hand")
+    outputs = Outputs(np.float32([[0.5]]), plane)
+    content = encode(np.zeros((1, 256, 256, 3), np.uint8), outputs, held)
+    with np.load(io.BytesIO(content), allow_pickle=False) as golden:
+        rounded = golden["mask_probability"]
+    np.testing.assert_array_equal(rounded >= held.mask, plane >= held.mask)
+    assert np.abs(rounded - plane).max() <= 2**-15 + 1e-7
 
 
 def test_both_models_see_one_slice_at_a_time() -> None:

@@ -28,7 +28,15 @@ def without_tensorflow(*words: object) -> subprocess.CompletedProcess[str]:
 def test_help_needs_the_core_only() -> None:
     done = without_tensorflow("train", "--help")
     assert done.returncode == 0
-    for option in ("--config", "--data", "--split", "--output", "--resume", "--strategy"):
+    for option in (
+        "--config",
+        "--data",
+        "--split",
+        "--initial",
+        "--output",
+        "--resume",
+        "--strategy",
+    ):
         assert option in done.stdout
 
 

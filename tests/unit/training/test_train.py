@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -178,6 +179,19 @@ def test_the_classifier_trains_with_phantoms(tiny: Any, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "classifier.keras" in done.stdout
     assert set(history(tmp_path / "out")[0]["validation"]) == {"auc", "loss"}
+
+
+@pytest.mark.slow
+def test_a_former_model_is_gone_on_with(finished: Path, tiny: Any, tmp_path: Path) -> None:
+    """With a learning rate of nearly zero the model stays what it was."""
+    config, former = segmenter_config(tmp_path, rate=1e-12), finished / "segmenter.keras"
+    done = command(tiny, config, tmp_path / "out", "--initial", str(former)).run()
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "out" / "training.json").read_text(encoding="utf-8"))
+    assert facts["initial_sha256"] == hashlib.sha256(former.read_bytes()).hexdigest()
+    first, last = history(tmp_path / "out")[0], history(finished)[-1]
+    assert first["loss"] == pytest.approx(last["loss"], abs=0.15)
+    assert first["loss"] < history(finished)[0]["loss"]
 
 
 @pytest.mark.slow

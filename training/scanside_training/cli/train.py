@@ -51,6 +51,12 @@ PRESETS: Final = sorted({file.stem.partition("-")[0] for file in CONFIGS.glob("*
     metavar="DIR",
     help="Folder for the model, training.json, logs and the checkpoint.",
 )
+@click.option(
+    "--initial",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Weights to start from: a .keras model of a former run, or ImageNet's .h5.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
 @click.option(
     "--strategy",
@@ -65,6 +71,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     data: Path | None,
     split: Path | None,
     output: Path,
+    initial: Path | None,
     resume: bool,
     strategy: str | None,
 ) -> None:
@@ -88,11 +95,21 @@ def train(  # noqa: PLR0913 - one parameter an option
         config = msgspec.structs.replace(config, machine=machine)
     data = data or _beside(config_file, config.data, "data", "FOLDER")
     split = split or _beside(config_file, config.split, "split", "FILE")
+    if initial is None and config.initial is not None:
+        initial = config_file.parent / config.initial
 
     from scanside_training.train import train as run
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    result = run(config, data=data, split_file=split, output=output, console=console, resume=resume)
+    result = run(
+        config,
+        data=data,
+        split_file=split,
+        output=output,
+        console=console,
+        initial=initial,
+        resume=resume,
+    )
     write_atomic(output / "config.toml", config_file.read_bytes())
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.best.validation.items())
     click.echo(
