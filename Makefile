@@ -21,7 +21,8 @@ test-fast: $(DEV_VENV)/ready
 
 # The runtime alone, with nothing of the training stack: for each Python it is meant for.
 test-runtime: $(VENV)-test/ready
-	$(VENV)-test/bin/python -m pytest -m "not slow and not tf" tests/unit/runtime tests/integration
+	$(VENV)-test/bin/python -m pytest -m "not slow and not tf" \
+	    --ignore tests/unit/training --ignore tests/unit/export
 
 lint: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/ruff check $(SOURCES)

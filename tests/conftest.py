@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import command
 import pytest
 from hypothesis import settings
 
+import command
 from scanside import Pipeline, open_bundle
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
+
 import toy
 
 if TYPE_CHECKING:
@@ -287,9 +288,7 @@ def test_an_output_with_results_is_9_and_stays(
     again = scanside("run", folder / "a", "--bundle", toy_path, "--output", out)
     assert (first.code, again.code) == (0, 9)
     assert (out / "results.jsonl").read_text() == first.out
-    replaced = scanside(
-        "run", folder / "a", "--bundle", toy_path, "--output", out, "--overwrite"
-    )
+    replaced = scanside("run", folder / "a", "--bundle", toy_path, "--output", out, "--overwrite")
     assert replaced.code == 0
     assert not (out / "masks" / "b").exists()
 
@@ -320,9 +319,7 @@ sys.argv = ["scanside", "run", {str(folder)!r}, "--bundle", {str(toy_path)!r},
 from scanside.cli.main import main
 main()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 9, done.stderr
     assert "File too large" in done.stderr
     left = [p for p in (tmp_path / "out").rglob("*") if p.suffix in {".png", ".part"}]

@@ -10,8 +10,8 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-import toy
 
+import toy
 from scanside.bundle import DEFAULT_BUNDLE, write_bundle
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ def test_the_demonstration_finds_lesions_in_phantoms(scanside: Command, tmp_path
     assert (output / "results" / "index.html").exists()
 
 
-def test_the_demonstration_takes_a_folder_of_ones_own(
-    scanside: Command, tmp_path: Path
-) -> None:
+def test_the_demonstration_takes_a_folder_of_ones_own(scanside: Command, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     cv2.imwrite(str(tmp_path / "mine" / "a.png"), np.zeros((256, 256, 3), np.uint8))
     done = scanside("demo", tmp_path / "mine", "--output", tmp_path / "out")

@@ -47,10 +47,13 @@ class ClassifierModelConfig(_Part, frozen=True, kw_only=True):
         Factor on the number of filters; 1.0 is ResNet-50.
     bias
         Convolutions with a bias, as ``keras.applications`` weights need.
+    input_pool
+        2: the model halves the slice before its first convolution: four times cheaper.
     """
 
     width: Positive = 1.0
     bias: bool = False
+    input_pool: Literal[1, 2] = 1
 
 
 class SegmenterModelConfig(_Part, frozen=True, kw_only=True):

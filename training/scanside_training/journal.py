@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from scanside.evaluation.files import write_atomic
+from scanside.writers.files import write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path

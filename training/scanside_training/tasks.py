@@ -43,7 +43,12 @@ TrainingLoss = Callable[[dict[str, Any], Any], KerasTensor]
 def build_models(config: Config, side: int | None) -> ClassifierModels | SegmenterModels:
     """Build the task's training and inference model, sharing weights; see their modules."""
     if isinstance(config, ClassifierConfig):
-        return build_classifier(side, width=config.model.width, bias=config.model.bias)
+        return build_classifier(
+            side,
+            width=config.model.width,
+            bias=config.model.bias,
+            input_pool=config.model.input_pool,
+        )
     return build_segmenter(
         side,
         filters=config.model.filters,
@@ -59,12 +64,11 @@ def training_loss(config: Config) -> TrainingLoss:
     if not isinstance(config, ClassifierConfig):
         return lambda targets, logits: of_mask(targets["mask"], logits)
     weight = config.loss.auxiliary_weight
+    stride = AUXILIARY_STRIDE * config.model.input_pool
 
     def loss(targets: dict[str, Any], outputs: tuple[KerasTensor, KerasTensor]) -> KerasTensor:
         logit, mask_logits = outputs
-        share = ops.average_pool(
-            ops.cast(targets["mask"], "float32"), AUXILIARY_STRIDE, AUXILIARY_STRIDE
-        )
+        share = ops.average_pool(ops.cast(targets["mask"], "float32"), stride, stride)
         return cross_entropy(targets["label"], logit) + weight * of_mask(share, mask_logits)
 
     return loss

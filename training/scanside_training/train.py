@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from scanside.errors import InputError, InternalError, OutputError, UsageError
 from scanside.evaluation.dataset import index_dataset
-from scanside.evaluation.files import write_atomic
 from scanside.evaluation.splits import Split, check_split, read_split
 from scanside.preprocess import SIDE
+from scanside.writers.files import write_atomic
 from scanside_training.checkpoint import Epoch  # noqa: TC001 - a field of a struct
 from scanside_training.config import Config, MachineConfig
 from scanside_training.initial import load_initial

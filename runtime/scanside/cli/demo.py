@@ -15,6 +15,7 @@ from scanside.errors import OutputError
 
 __all__ = ["demo"]
 
+_PHANTOMS: Final = "These slices are phantoms: made by a program, no patient's images."
 _PATIENTS: Final = 2
 _SLICES: Final = 16
 _SEED: Final = 2026
@@ -40,16 +41,18 @@ def demo(*, folder: Path | None, output: Path, bundle: Path | None, from_scratch
     if from_scratch:
         _all_stages(output)
         return
+    note: list[object] = []
     if folder is None:
         folder = output / "phantoms"
-        click.echo("These slices are phantoms: made by a program, no patient's images.\n", err=True)
+        note = ["--note", _PHANTOMS]
+        click.echo(f"{_PHANTOMS}\n", err=True)
         _scanside(
             "data", "phantom", folder, "--patients", _PATIENTS, "--slices", _SLICES, "--seed", _SEED
         )
     results = output / "results"
     chosen: list[object] = [] if bundle is None else ["--bundle", bundle]
     _scanside("verify", *([] if bundle is None else [bundle]))
-    _scanside("run", folder, "--output", results, "--format", "text", "--page", *chosen)
+    _scanside("run", folder, "--output", results, "--format", "text", "--page", *note, *chosen)
     click.echo(f"\nOpen {results / 'index.html'} to see the outlines.")
 
 

@@ -50,8 +50,8 @@ class Job(NamedTuple):
         One of `FORMATS`.
     options, spacing
         How slices are read and measured.
-    page
-        Whether the output folder gets an HTML page.
+    page, note
+        Whether the output folder gets an HTML page, and a sentence for its head.
     """
 
     inputs: Sequence[Path]
@@ -60,6 +60,7 @@ class Job(NamedTuple):
     options: Options
     spacing: Spacing | None = None
     page: bool = False
+    note: str = ""
 
 
 @click.command()
@@ -76,6 +77,7 @@ class Job(NamedTuple):
 )
 @slice_options
 @click.option("--page", is_flag=True, help="Write OUTPUT/index.html with the pictures.")
+@click.option("--note", default="", metavar="TEXT", help="A sentence for the page's head.")
 @click.option("--overwrite", is_flag=True, help="Replace the results that --output holds.")
 @click.option("--strict", is_flag=True, help="Exit with 7 if a slice is indeterminate.")
 def run(  # noqa: PLR0913 - one parameter an option
@@ -91,6 +93,7 @@ def run(  # noqa: PLR0913 - one parameter an option
     fill_missing: bool,
     spacing: Spacing | None,
     page: bool,
+    note: str,
     overwrite: bool,
     strict: bool,
 ) -> int:
@@ -103,6 +106,8 @@ def run(  # noqa: PLR0913 - one parameter an option
     """
     if page and output is None:
         raise click.UsageError("--page needs --output")
+    if note and not page:
+        raise click.UsageError("--note is for the page: give --page too")
     opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
     job = Job(
         inputs=inputs,
@@ -111,6 +116,7 @@ def run(  # noqa: PLR0913 - one parameter an option
         options=Options(window, fill_missing, None if spacing is None else spacing[:2]),
         spacing=spacing,
         page=page,
+        note=note,
     )
     with Pipeline.open(opened, backend=backend, precision=precision) as pipeline:
         if pipeline.fallback is not None:
@@ -161,7 +167,7 @@ def execute(job: Job, bundle: Bundle, pipeline: Pipeline, *, strict: bool = Fals
         )
         sinks.write(summary)
     if job.page and job.output is not None:
-        write_page(job.output, bundle)
+        write_page(job.output, bundle, job.note)
     _say_where(job, summary)
     if summary.interrupted:
         return EXIT_INTERRUPTED

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from scanside.errors import InputError, UsageError
-from scanside.evaluation.files import write_atomic
+from scanside.writers.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -133,9 +133,13 @@ def _tile(record: SliceResult) -> str:
     address = quote(record.overlay or "")
     return (
         f"<figure><a href='{address}'><img loading=lazy src='{address}' alt=''></a>"
-        f"<figcaption>{escape(_name(record))}<br>probability {record.tumor_probability:.3f},"
-        f" {record.area_px:,} px</figcaption></figure>"
+        f"<figcaption title='{escape(_name(record))}'>{escape(_short(record))}<br>"
+        f"probability {record.tumor_probability:.3f}, {record.area_px:,} px</figcaption></figure>"
     )
+
+
+def _short(record: SliceResult) -> str:
+    return _name(record).rsplit("/", maxsplit=1)[-1]
 
 
 def _name(record: SliceResult) -> str:

@@ -97,8 +97,8 @@ def test_filters_are_multiples_of_eight(filters: int, width: float, expected: in
 
 def test_no_layer_hides_python_code(classifier: Any, segmenter: Any) -> None:
     plain = {
-        "Activation", "Add", "BatchNormalization", "Concatenate", "Conv2D", "Dense",
-        "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Multiply", "Rescaling",
+        "Activation", "Add", "AveragePooling2D", "BatchNormalization", "Concatenate", "Conv2D",
+        "Dense", "GlobalAveragePooling2D", "InputLayer", "MaxPooling2D", "Multiply", "Rescaling",
         "Reshape", "UpSampling2D", "ZeroPadding2D",
     }  # fmt: skip
     gated = build_segmenter(None, **SMALL, attention=True)
@@ -112,6 +112,19 @@ def test_auxiliary_decoder_is_left_out_of_the_inference_model(classifier: Any) -
     logit, mask = classifier.training.outputs
     assert logit.shape == (None, 1)
     assert mask.shape == (None, SIDE // 4, SIDE // 4, 1)
+
+
+def test_pooling_the_input_is_halving_the_slice(classifier: Any) -> None:
+    pooled = build_classifier(SIDE, width=0.125, input_pool=2)
+    assert pooled.inference.inputs[0].shape == (None, SIDE, SIDE, 3)
+    assert pooled.training.outputs[1].shape == (None, SIDE // 8, SIDE // 8, 1)
+    pooled.inference.set_weights(classifier.inference.get_weights())
+    half = build_classifier(None, width=0.125).inference
+    half.set_weights(classifier.inference.get_weights())
+    small = np.repeat(np.repeat(images(2, SIDE // 2), 2, axis=1), 2, axis=2)
+    one = pooled.inference(small, training=False)
+    other = half(small[:, ::2, ::2], training=False)
+    assert np.allclose(np.asarray(one), np.asarray(other), atol=1e-6)
 
 
 def test_training_and_inference_share_their_weights(segmenter: Any) -> None:

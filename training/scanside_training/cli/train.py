@@ -86,7 +86,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     import msgspec
     from rich.console import Console
 
-    from scanside.evaluation.files import write_atomic
+    from scanside.writers.files import write_atomic
     from scanside_training.config_file import read_config
 
     config = read_config(config_file, task)
