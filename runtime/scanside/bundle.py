@@ -180,13 +180,13 @@ def write_bundle(destination: str | Path, manifest: Manifest, files: Mapping[str
                 made.write_bytes(_zipped(content))
             else:
                 _write_folder(made, content)
-            open_bundle(made)
+            written = open_bundle(made)
             made.rename(target)
     except OSError as error:
         raise OutputError(
             f"{target}: {error.strerror or error}", remedy="free space, or name another --output"
         ) from error
-    return open_bundle(target)
+    return written._replace(path=target)
 
 
 def _decode_manifest(raw: bytes, where: Path) -> Manifest:
@@ -198,7 +198,7 @@ def _decode_manifest(raw: bytes, where: Path) -> Manifest:
             f"{where}: {MANIFEST}: {field}: {what}",
             remedy="export the bundle again with this version of scanside",
         ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(
             f"{where}: {MANIFEST}: $: not JSON: {error}", remedy="fetch the bundle again"
         ) from None

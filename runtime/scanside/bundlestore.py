@@ -26,10 +26,13 @@ class BundleStore(Protocol):
 
 def bundle_store(path: Path) -> BundleStore:
     """Return the store at a path; raises `BundleError` if there is none."""
-    if path.is_dir():
-        return _Folder(path)
-    if path.is_file():
-        return _Zip(path)
+    try:
+        if path.is_dir():
+            return _Folder(path)
+        if path.is_file():
+            return _Zip(path)
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror or error}") from None
     raise BundleError(
         f"{path}: no bundle is there",
         accepted=f"a folder or a .zip that holds {MANIFEST}",
@@ -54,9 +57,9 @@ class _Folder:
             if status.st_size > limit:
                 raise _too_large(str(file), status.st_size, limit)
             return file.read_bytes()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before 3.13
             raise BundleError(
-                f"{file}: {error.strerror or error}",
+                f"{file}: {getattr(error, 'strerror', None) or error}",
                 accepted=f"a folder or a .zip that holds {MANIFEST} and the files it names",
                 remedy="fetch the bundle again",
             ) from None
@@ -76,6 +79,11 @@ class _Zip:
                     raise BundleError(
                         f"{self._path}: the zip holds {len(found)} files named {name}",
                         accepted=f"one, at its top level, beside {MANIFEST}",
+                    )
+                if found[0].compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                    raise BundleError(
+                        f"{self._path}: {name} has compression {found[0].compress_type}",
+                        accepted="stored and deflated files",
                     )
                 if found[0].file_size > limit:
                     raise _too_large(f"{self._path}: {name}", found[0].file_size, limit)

@@ -84,7 +84,7 @@ class Thresholds(_Part, frozen=True, kw_only=True):
 
     gate: Probability
     decision: Probability
-    mask: Probability
+    mask: Annotated[float, Meta(gt=0.0, le=1.0)]
     chosen: str
 
     def __post_init__(self) -> None:

@@ -58,8 +58,11 @@ def opset(model: bytes) -> int:
     for number, value in _fields(memoryview(model)):
         if number == _MODEL_OPSET_IMPORT and isinstance(value, memoryview):
             entry = dict(_fields(value))
-            if not bytes(entry.get(_OPSET_DOMAIN, b"")):
-                return int(entry.get(_OPSET_VERSION, 0))
+            domain, version = entry.get(_OPSET_DOMAIN, b""), entry.get(_OPSET_VERSION, 0)
+            if isinstance(domain, int) or not isinstance(version, int):
+                raise _damaged("an operator set without a name or a number")
+            if bytes(domain) in {b"", b"ai.onnx"}:
+                return version
     raise BundleError(
         "the file declares no default operator set", accepted="an ONNX model with its weights"
     )
@@ -78,7 +81,10 @@ def external_tensors(model: bytes) -> tuple[str, ...]:
     BundleError
         If the bytes are no ONNX model.
     """
-    return tuple(_external(memoryview(model), "model"))
+    try:
+        return tuple(_external(memoryview(model), "model"))
+    except RecursionError:
+        raise _damaged("graphs are nested without end") from None
 
 
 def _external(message: memoryview, kind: str) -> Iterator[str]:

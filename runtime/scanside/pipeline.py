@@ -110,7 +110,7 @@ def prepare(
     """
     started = time.perf_counter()
     filled: tuple[str, ...] = ()
-    if fill and pixels.shape[2:] in ((), (1,)):
+    if fill and pixels.ndim > 1 and pixels.shape[2:] in ((), (1,)):
         pixels = fill_missing(pixels)
         filled = tuple(name for name in CHANNELS if name != CHANNELS[_FLAIR])
     image, geometry = preprocess(pixels, window)

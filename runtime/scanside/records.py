@@ -10,6 +10,9 @@ from msgspec import Struct
 from scanside.contract import Precision  # noqa: TC001 - msgspec reads annotations
 
 __all__ = [
+    "MASKS",
+    "OVERLAYS",
+    "RESULTS",
     "RESULT_SCHEMA",
     "BoundingBox",
     "Record",
@@ -21,6 +24,11 @@ __all__ = [
 ]
 
 RESULT_SCHEMA: Final = "scanside.result/1"
+
+RESULTS: Final = "results.jsonl"
+MASKS: Final = "masks"
+OVERLAYS: Final = "overlays"
+"""What a run's output folder holds; a later run that finds them takes none for a slice."""
 
 Status = Literal["ok", "indeterminate", "rejected"]
 

@@ -6,39 +6,60 @@ and writes pictures. A slice's record is handed on once its pictures are on disk
 
 from __future__ import annotations
 
+import os
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from scanside.errors import InputError
+from scanside.errors import BackendError, InputError
 from scanside.pipeline import Prepared, prepare
 from scanside.preprocess import Window, apply_window, fill_missing
-from scanside.readers.image import read_file, source_name
-from scanside.records import SliceResult
+from scanside.readers.image import read_pages, source_name
+from scanside.records import MASKS, OVERLAYS, SliceResult
 from scanside.streams import InOrder, prefetch
-from scanside.writers.files import MASKS, OVERLAYS, OutputFolder
 from scanside.writers.pictures import mask_png, overlay_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from scanside.pipeline import Pipeline, Result
+    from scanside.readers.image import Page
+    from scanside.writers.files import OutputFolder
 
-__all__ = ["Analysed", "Options", "analyse_files"]
+__all__ = ["Analysed", "Options", "Spacing", "analyse_files"]
 
 _READ_AHEAD: Final = 8
 """Slices; some tens of milliseconds of models' work, and at most 8 decoded slices in memory."""
 
-_WRITE_BEHIND: Final = 16
-"""Slices whose pictures may be under way."""
+_WRITE_BEHIND: Final = 4
+"""Slices whose pictures may be under way; each holds its pixels."""
+
+_LONGEST_STEM, _SHORT_STEM = 200, 50
+"""Bytes of a stem that pictures are named after as it is, and characters kept of a longer one:
+file systems allow 255 bytes."""
+
+
+class Spacing(NamedTuple):
+    """Millimetres between rows, between columns, and between slices.
+
+    Attributes
+    ----------
+    row, column
+        As DICOM's PixelSpacing (0028,0030).
+    between_slices
+        As DICOM's SpacingBetweenSlices (0018,0088); none where it is not known.
+    """
+
+    row: float
+    column: float
+    between_slices: float | None = None
 
 
 class Options(NamedTuple):
@@ -51,12 +72,12 @@ class Options(NamedTuple):
     fill
         Let a grey slice count as FLAIR that stands in for the other two sequences.
     spacing
-        Millimetres between rows and between columns; none where they are not known.
+        Distances in millimetres; none where they are not known.
     """
 
     window: Window | None = None
     fill: bool = False
-    spacing: tuple[float, float] | None = None
+    spacing: Spacing | None = None
 
 
 class Analysed(NamedTuple):
@@ -64,8 +85,8 @@ class Analysed(NamedTuple):
 
     Attributes
     ----------
-    file
-        The file it comes from.
+    file, pages
+        The file it comes from, and the number of slices in that file.
     record
         The record.
     result
@@ -73,6 +94,7 @@ class Analysed(NamedTuple):
     """
 
     file: Path
+    pages: int
     record: SliceResult
     result: Result | None
 
@@ -83,10 +105,11 @@ class _Read:
 
     file: Path
     index: int
-    pixels: NDArray[np.generic] | None
-    prepared: Prepared | None
-    error: InputError | None
-    decode_ms: float
+    pages: int = 1
+    pixels: NDArray[np.generic] | None = None
+    prepared: Prepared | None = None
+    error: InputError | None = None
+    decode_ms: float = 0.0
 
 
 def analyse_files(
@@ -94,7 +117,6 @@ def analyse_files(
     pipeline: Pipeline,
     options: Options,
     *,
-    root: Path,
     output: OutputFolder | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Analysed]:
@@ -108,8 +130,6 @@ def analyse_files(
         The loaded pipeline.
     options
         How slices are read.
-    root
-        The folder that the pictures' paths are relative to; every file lies in it.
     output
         Where pictures of slices with a region are written; none for no pictures.
     stop
@@ -124,11 +144,12 @@ def analyse_files(
     Raises
     ------
     BackendError
-        If the device fails.
+        If the device fails; what was done until then has been handed on.
     OutputError
         If a picture can't be written.
     """
-    names = _PictureNames(files, root)
+    names = _PictureNames(files)
+    failure: BackendError | None = None
     writing = InOrder[Analysed](_WRITE_BEHIND)
     with (
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="scanside-write") as pool,
@@ -138,41 +159,44 @@ def analyse_files(
             if stop():
                 break
             result = None
-            if read.prepared is not None:
-                result = pipeline.analyse_prepared([read.prepared])[0]
+            try:
+                if read.prepared is not None:
+                    result = pipeline.analyse_prepared([read.prepared])[0]
+            except BackendError as error:
+                failure = error
+                break
             job: Future[None] | None = None
             mask = overlay = None
             if output is not None and result is not None and result.tumor:
                 mask, overlay = names.of(read.file, read.index)
                 job = pool.submit(_write_pictures, output, mask, overlay, read, result, options)
             record = _record(read, result, pipeline, options, (mask, overlay))
-            yield from writing.add(Analysed(read.file, record, result), job)
+            yield from writing.add(Analysed(read.file, read.pages, record, result), job)
         yield from writing.drain()
+    if failure is not None:
+        raise failure
 
 
 def _read_all(files: Iterable[Path], options: Options) -> Iterator[_Read]:
     for file in files:
-        index = 0
         started = time.perf_counter()
-        try:
-            for piece in read_file(file):
-                decode_ms = round((time.perf_counter() - started) * 1e3, 3)
-                index = piece.index
-                yield _prepared(file, index, piece.pixels, decode_ms, options)
-                index += 1
-                started = time.perf_counter()
-        except InputError as error:
-            yield _Read(file, index, None, None, error, 0.0)
+        for page in read_pages(file):
+            decode_ms = round((time.perf_counter() - started) * 1e3, 3)
+            if page.pixels is None:
+                yield _Read(file, page.number, page.pages, error=page.error)
+            else:
+                yield _prepared(file, page, page.pixels, decode_ms, options)
+            started = time.perf_counter()
 
 
 def _prepared(
-    file: Path, index: int, pixels: NDArray[np.generic], decode_ms: float, options: Options
+    file: Path, page: Page, pixels: NDArray[np.generic], decode_ms: float, options: Options
 ) -> _Read:
     try:
         prepared = prepare(pixels, window=options.window, fill=options.fill)
     except InputError as error:
-        return _Read(file, index, None, None, error, decode_ms)
-    return _Read(file, index, pixels, prepared, None, decode_ms)
+        return _Read(file, page.number, page.pages, error=error)
+    return _Read(file, page.number, page.pages, pixels, prepared, None, decode_ms)
 
 
 def _record(
@@ -198,7 +222,7 @@ def _record(
         tumor=result.tumor,
         segmented=result.segmented,
         area_px=area,
-        area_mm2=None if area is None or spacing is None else area * spacing[0] * spacing[1],
+        area_mm2=None if area is None or spacing is None else area * spacing.row * spacing.column,
         components=None if region is None else region.components,
         box=None if region is None else region.box,
         filled=result.filled,
@@ -222,14 +246,28 @@ def _write_pictures(
 
 
 class _PictureNames:
-    """Names for pictures: the slice's own path, made unique where two differ by suffix only."""
+    """Names for pictures: the slice's own path below what all files share, each given once."""
 
-    def __init__(self, files: Sequence[Path], root: Path) -> None:
-        self._root = root
-        stems = Counter(file.with_suffix("") for file in files)
-        self._shared = {stem for stem, number in stems.items() if number > 1}
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._root = os.path.commonpath([_absolute(file.parent) for file in files])
+        self._taken: set[str] = set()
 
     def of(self, file: Path, index: int) -> tuple[str, str]:
-        stem = file if file.with_suffix("") in self._shared else file.with_suffix("")
-        name = source_name(stem.relative_to(self._root)) + (f"_p{index:03d}" if index else "")
+        """Return the names of a slice's mask and overlay in the output folder."""
+        inside = _absolute(file).relative_to(self._root).with_suffix("")
+        stem = source_name(inside.name)
+        if len(stem.encode()) > _LONGEST_STEM:
+            stem = stem[:_SHORT_STEM]
+        folder = source_name(inside.parent)
+        wanted = (f"{folder}/" if folder != "." else "") + stem
+        wanted += f"_p{index:03d}" if index else ""
+        name, number = wanted, 2
+        while name in self._taken:
+            name, number = f"{wanted}_{number}", number + 1
+        self._taken.add(name)
         return f"{MASKS}/{name}_mask.png", f"{OVERLAYS}/{name}_overlay.png"
+
+
+def _absolute(path: Path) -> Path:
+    """Make a path absolute without following links: pictures are named after what was given."""
+    return Path(os.path.abspath(path))  # noqa: PTH100

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from scanside.postprocess import extent
 from scanside.readers.image import source_name
@@ -13,27 +13,11 @@ if TYPE_CHECKING:
 
     from scanside.bundle import Bundle
     from scanside.pipeline import Pipeline
-    from scanside.runner import Analysed
+    from scanside.runner import Analysed, Spacing
 
-__all__ = ["Spacing", "Tally"]
+__all__ = ["Tally"]
 
 _MM3_PER_ML = 1000.0
-
-
-class Spacing(NamedTuple):
-    """Millimetres between rows, between columns, and between slices.
-
-    Attributes
-    ----------
-    row, column
-        As DICOM's PixelSpacing (0028,0030).
-    between_slices
-        As DICOM's SpacingBetweenSlices (0018,0088); none where it is not known.
-    """
-
-    row: float
-    column: float
-    between_slices: float | None = None
 
 
 class _Counts:
@@ -90,8 +74,8 @@ class Tally:
         return self._all.indeterminate
 
     def add(self, analysed: Analysed) -> None:
-        """Count a slice; the slices of one folder are a study."""
-        study = source_name(analysed.file.parent)
+        """Count a slice; the slices of one folder, or of one multi-page file, are a study."""
+        study = source_name(analysed.file if analysed.pages > 1 else analysed.file.parent)
         if analysed.file != self._last:
             self._last = analysed.file
             self.files += 1

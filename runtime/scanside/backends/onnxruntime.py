@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from scanside.errors import BackendError, ExtraNotInstalledError
+from scanside.errors import BackendError, BundleError, ExtraNotInstalledError
+from scanside.preprocess import CHANNELS, SIDE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["OnnxRuntimeBackend", "load", "usable_cores"]
 
 _PROVIDER: Final = "CPUExecutionProvider"
+OUTPUTS: Final = {
+    "classifier": ("tumor_probability", "tensor(float)", [1]),
+    "segmenter": ("mask_probability", "tensor(float)", [SIDE, SIDE]),
+}
+"""Name, type and shape without the batch axis of what each model gives."""
+
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
 _ERRORS_ONLY: Final = 3
 
@@ -95,17 +102,21 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """Free both sessions."""
-        del self._classifier, self._segmenter
+        self._classifier = self._segmenter = None
 
 
 def _session(bundle: Bundle, role: Role, precision: Precision, threads: int) -> Any:  # noqa: ANN401
     """Return a session on the CPU provider, made from the very bytes that were verified."""
     try:
         import onnxruntime
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise _broken(error) from error
         raise ExtraNotInstalledError(
             "the cpu backend", package="onnxruntime", extra="cpu"
         ) from None
+    except ImportError as error:
+        raise _broken(error) from error
     content = bundle.read_model(role, precision)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -122,10 +133,32 @@ def _session(bundle: Bundle, role: Role, precision: Precision, threads: int) -> 
         raise BackendError(
             f"ONNX Runtime gave a session on {session.get_providers()}", accepted=_PROVIDER
         )
+    _check_interface(session, role, f"$.models.{role}.{precision}")
     return session
 
 
+def _check_interface(session: Any, role: Role, field: str) -> None:  # noqa: ANN401
+    """Refuse a model whose input and output are not those of its role."""
+    found = [(t.name, t.type, t.shape[1:]) for t in (*session.get_inputs(), *session.get_outputs())]
+    wanted = [("image", "tensor(uint8)", [SIDE, SIDE, len(CHANNELS)]), OUTPUTS[role]]
+    if found != wanted:
+        raise BundleError(
+            f"{field}: the model has {found}",
+            accepted=f"{wanted}, the batch axis first",
+            remedy="export the bundle again: the models may have been exchanged",
+        )
+
+
+def _broken(error: ImportError) -> BackendError:
+    return BackendError(
+        f"onnxruntime is installed and cannot be imported: {error}",
+        remedy="install it again: pip install --force-reinstall 'scanside[cpu]'",
+    )
+
+
 def _run(session: Any, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:  # noqa: ANN401
+    if session is None:
+        raise BackendError("the backend was closed", remedy="open another pipeline")
     try:
         result: NDArray[np.float32] = session.run([output], {"image": images})[0]
     except Exception as error:  # ONNX Runtime's errors share no base class

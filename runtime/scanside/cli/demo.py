@@ -37,6 +37,8 @@ def demo(*, folder: Path | None, output: Path, bundle: Path | None, from_scratch
     """
     if from_scratch and (folder is not None or bundle is not None):
         raise click.UsageError("--from-scratch takes neither FOLDER nor --bundle")
+    if folder is not None and output.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise click.UsageError(f"FOLDER {folder} lies in --output {output}, which is emptied first")
     _empty(output)
     if from_scratch:
         _all_stages(output)

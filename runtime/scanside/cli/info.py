@@ -21,6 +21,8 @@ __all__ = ["info"]
 @click.option("--card", is_flag=True, help="Print the model card.")
 def info(*, bundle: Path | None, bundle_sha256: str | None, as_json: bool, card: bool) -> None:
     """Say what BUNDLE holds; by default the one that ships; it is verified first."""
+    if as_json and card:
+        raise click.UsageError("give --json or --card, not both")
     opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(opened.manifest), indent=2))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
@@ -73,22 +75,32 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: `>&-`
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     try:
         result = cli.main(prog_name="scanside", standalone_mode=False)
         sys.stdout.flush()
-    except ScansideError as error:
+    except BaseException as error:  # noqa: BLE001 - each kind has its exit code
+        return _report(error)
+    return result if isinstance(result, int) else 0
+
+
+def _report(error: BaseException) -> int:
+    """Say what ended the command, and return its exit code."""
+    if isinstance(error, SystemExit):  # click ends the process so where a pipe is closed
+        return _tell(OutputError("standard output: the reader has closed the pipe"))
+    if isinstance(error, OSError) and error.filename is None:
+        return _tell(OutputError(f"standard output: {error.strerror or error}"))
+    if isinstance(error, ScansideError):
         return _tell(error)
-    except click.ClickException as error:
+    if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         click.echo("scanside: interrupted", err=True)
         return EXIT_INTERRUPTED
-    except OSError as error:
-        return _tell(OutputError(f"standard output: {error.strerror or error}"))
-    except Exception as error:  # noqa: BLE001 - the last resort: a defect, said as one
-        return _defect(error)
-    return result if isinstance(result, int) else 0
+    return _defect(error)
 
 
 def _tell(error: ScansideError) -> int:
@@ -96,10 +108,10 @@ def _tell(error: ScansideError) -> int:
     return error.exit_code
 
 
-def _defect(error: Exception) -> int:
+def _defect(error: BaseException) -> int:
     import traceback
 
-    click.echo(traceback.format_exc(), err=True, nl=False)
+    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     return _tell(
         InternalError(
             f"{type(error).__name__}: {error}",

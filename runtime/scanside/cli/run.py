@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,10 +22,10 @@ from scanside.readers.discover import Discovery, discover
 from scanside.readers.image import source_name
 from scanside.records import Record, RunResult, SliceResult
 from scanside.runner import Analysed, Options, analyse_files
-from scanside.tally import Spacing, Tally
+from scanside.tally import Tally
 from scanside.writers.files import OutputFolder, output_errors
 from scanside.writers.page import write_page
-from scanside.writers.records import FORMATS, record_writer
+from scanside.writers.records import FORMATS, ROWS_SHOWN, record_writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 
     from scanside.contract import Precision
     from scanside.preprocess import Window
+    from scanside.runner import Spacing
 
-__all__ = ["Job", "execute", "run"]
+__all__ = ["run"]
 
 
-class Job(NamedTuple):
+class _Job(NamedTuple):
     """Everything that a run is asked to do.
 
     Attributes
@@ -48,7 +49,7 @@ class Job(NamedTuple):
         The output folder; none for records on stdout alone.
     form
         One of `FORMATS`.
-    options, spacing
+    options
         How slices are read and measured.
     page, note
         Whether the output folder gets an HTML page, and a sentence for its head.
@@ -58,9 +59,8 @@ class Job(NamedTuple):
     output: OutputFolder | None
     form: str
     options: Options
-    spacing: Spacing | None = None
-    page: bool = False
-    note: str = ""
+    page: bool
+    note: str
 
 
 @click.command()
@@ -99,62 +99,53 @@ def run(  # noqa: PLR0913 - one parameter an option
 ) -> int:
     """Analyse slices: every slice is classified, only positive slices are segmented.
 
-    INPUTS are images (PNG, TIFF, JPEG, WebP; 8 or 16 bit) or folders of them. An image holds
-    the three sequences as its channels: pre-contrast, FLAIR, post-contrast. A slice that is not
-    accepted is rejected with its reason, and the rest goes on. In a folder, masks beside
-    their slices (SLICE_mask.png) are left out: name the folder rather than FOLDER/*.png.
+    INPUTS are images (PNG, TIFF, JPEG, WebP; 8 or 16 bit, float TIFF) or folders of them. An
+    image holds the three sequences as its channels: pre-contrast, FLAIR, post-contrast. A slice
+    that is not accepted is rejected with its reason, and the rest goes on. In a folder, masks
+    beside their slices (SLICE_mask.png) are left out: name the folder, not FOLDER/*.png.
     """
     if page and output is None:
         raise click.UsageError("--page needs --output")
     if note and not page:
         raise click.UsageError("--note is for the page: give --page too")
-    opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
-    job = Job(
-        inputs=inputs,
-        output=None if output is None else OutputFolder(output, overwrite=overwrite),
-        form=form or ("text" if sys.stdout.isatty() else "jsonl"),
-        options=Options(window, fill_missing, None if spacing is None else spacing[:2]),
-        spacing=spacing,
-        page=page,
-        note=note,
-    )
-    with Pipeline.open(opened, backend=backend, precision=precision) as pipeline:
-        if pipeline.fallback is not None:
-            click.echo(f"scanside: using {pipeline.backend.name}: {pipeline.fallback}", err=True)
-        return execute(job, opened, pipeline, strict=strict)
-
-
-def execute(job: Job, bundle: Bundle, pipeline: Pipeline, *, strict: bool = False) -> int:
-    """Do a job and return its exit code.
-
-    Parameters
-    ----------
-    job
-        What to do.
-    bundle
-        The bundle that the pipeline was made from.
-    pipeline
-        The loaded pipeline.
-    strict
-        Whether an indeterminate slice is an error.
-
-    Returns
-    -------
-    int
-        0, 3 if an input was rejected, 7 with `strict` if a slice is indeterminate, 130 if the
-        run was interrupted; what was done until then is kept.
-    """
-    found = discover(job.inputs)
-    tally = Tally(job.spacing)
-    started = time.perf_counter()
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_interrupt())
+        opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
+        folder = None
+        if output is not None:
+            folder = stack.enter_context(closing(OutputFolder(output, overwrite=overwrite)))
+        job = _Job(
+            inputs=inputs,
+            output=folder,
+            form=form or ("text" if sys.stdout.isatty() else "jsonl"),
+            options=Options(window, fill_missing, spacing),
+            page=page,
+            note=note,
+        )
+        pipeline = stack.enter_context(Pipeline.open(opened, backend=backend, precision=precision))
+        if pipeline.fallback is not None:
+            click.echo(f"scanside: using {pipeline.backend.name}: {pipeline.fallback}", err=True)
+        return _execute(job, opened, pipeline, stop, strict=strict)
+
+
+def _execute(
+    job: _Job, bundle: Bundle, pipeline: Pipeline, stop: threading.Event, *, strict: bool
+) -> int:
+    """Do a job and return its exit code; what was done until an interruption is kept."""
+    found = discover(job.inputs)
+    if job.output is not None:
+        job.output.clear()
+    tally = Tally(job.options.spacing)
+    started = time.perf_counter()
+    interrupted = False
+    with ExitStack() as stack:
         sinks = _Sinks(job, found.files, stack)
-        update = stack.enter_context(progress(len(found.files), "files"))
-        for analysed in _analysed(found, job, pipeline, stop):
-            tally.add(analysed)
-            sinks.write(analysed.record)
-            update(tally.files)
+        with progress(0 if sinks.on_screen else len(found.files), "files") as update:
+            for analysed in _analysed(found, job, pipeline, stop):
+                tally.add(analysed)
+                sinks.write(analysed.record)
+                update(tally.files)
+        interrupted = stop.is_set() and tally.files < len(found.files)
         seconds = time.perf_counter() - started
         for study in tally.studies():
             sinks.write(study)
@@ -162,14 +153,14 @@ def execute(job: Job, bundle: Bundle, pipeline: Pipeline, *, strict: bool = Fals
             bundle=bundle,
             pipeline=pipeline,
             seconds=seconds,
-            interrupted=stop.is_set(),
+            interrupted=interrupted,
             left_out=found.left_out,
         )
         sinks.write(summary)
     if job.page and job.output is not None:
         write_page(job.output, bundle, job.note)
     _say_where(job, summary)
-    if summary.interrupted:
+    if interrupted:
         return EXIT_INTERRUPTED
     return worst_exit_code(
         InputError.exit_code if tally.rejected else 0,
@@ -179,7 +170,7 @@ def execute(job: Job, bundle: Bundle, pipeline: Pipeline, *, strict: bool = Fals
 
 @contextmanager
 def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C end the run after the slice at hand; a second one ends it at once."""
+    """Let the first Ctrl-C or SIGTERM end the run after the slice at hand, a second one at once."""
     stop = threading.Event()
 
     def handle(_: int, __: FrameType | None) -> None:
@@ -187,35 +178,40 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _analysed(
-    found: Discovery, job: Job, pipeline: Pipeline, stop: threading.Event
+    found: Discovery, job: _Job, pipeline: Pipeline, stop: threading.Event
 ) -> Iterator[Analysed]:
     for place, reason in found.unreadable:
         record = SliceResult(source=source_name(place), index=0, status="rejected", reason=reason)
-        yield Analysed(place, record, None)
+        yield Analysed(place, 1, record, None)
     if found.files:
         yield from analyse_files(
             found.files,
             pipeline,
             job.options,
-            root=_common_root(found.files),
             output=job.output,
             stop=stop.is_set,
         )
 
 
-def _common_root(files: Sequence[Path]) -> Path:
-    return Path(os.path.commonpath([file.parent for file in files]))
+def _common_folder(files: Sequence[Path]) -> str:
+    """Return what all paths begin with, or nothing where they are mixed."""
+    try:
+        common = os.path.commonpath([file.parent for file in files])
+    except ValueError:  # no file, or absolute and relative paths
+        return ""
+    return source_name(common) + os.sep if common else ""
 
 
-def _say_where(job: Job, summary: RunResult) -> None:
+def _say_where(job: _Job, summary: RunResult) -> None:
     if job.output is None:
         return
     where = [f"records in {job.output.results}"]
@@ -229,14 +225,16 @@ def _say_where(job: Job, summary: RunResult) -> None:
 class _Sinks:
     """Where records go: stdout in the wanted format, and the output folder as JSON lines."""
 
-    def __init__(self, job: Job, files: Sequence[Path], stack: ExitStack) -> None:
+    def __init__(self, job: _Job, files: Sequence[Path], stack: ExitStack) -> None:
         stdout = record_writer(
             job.form,
             sys.stdout.buffer,
             name="standard output",
             slices=len(files),
-            root=str(_common_root(files)) if files else "",
+            root=_common_folder(files),
         )
+        # A bar below rows that are being printed would be drawn into them.
+        self.on_screen = sys.stdout.isatty() and (job.form != "text" or len(files) <= ROWS_SHOWN)
         self._writers = [stdout]
         if job.output is not None:
             with output_errors(job.output.results):

@@ -12,6 +12,7 @@ from scanside.errors import InputError
 from scanside.readers.containers import HEAD, describe, recognise
 from scanside.readers.image import source_name
 from scanside.readers.structure import ACCEPTED
+from scanside.records import MASKS, OVERLAYS, RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ MASK_SUFFIX: Final = "_mask"
 
 _TWICE: Final = "files given twice"
 _AGAIN: Final = "folders reached a second time"
+_EARLIER: Final = "folders of pictures of an earlier run"
 
 _Identity = tuple[int, int]
 """Device and inode of a folder."""
@@ -48,8 +50,8 @@ class Discovery(NamedTuple):
     left_out
         How many files or folders were left out, by reason.
     unreadable
-        What lay in a folder and could not be looked at, with the reason: to be reported as
-        rejected, since it may have been an image.
+        What was named or lay in a folder and could not be looked at, with the reason: to be
+        reported as rejected, since it may have been an image.
     """
 
     files: tuple[Path, ...]
@@ -80,13 +82,21 @@ def discover(inputs: Sequence[Path]) -> Discovery:
     Raises
     ------
     InputError
-        If one of `inputs` does not exist, is a folder that cannot be read, or is a folder in
-        which no image was found.
+        If nothing was found, because one of `inputs` does not exist, is a folder that cannot
+        be read, or is a folder without an image. Beside other inputs such a one is `unreadable`.
     """
     search = _Search()
+    first: InputError | None = None
     for path in inputs:
-        search.named(path)
-    return Discovery(tuple(search.files.values()), dict(search.left_out), tuple(search.unreadable))
+        try:
+            search.named(path)
+        except InputError as error:  # noqa: PERF203 - what was named, not what was found
+            first = first or error
+            search.unreadable.append((path, str(error).removeprefix(f"{path}: ")))
+    if first is not None and not search.files:
+        raise first
+    left_out = {reason: number for reason, number in search.left_out.items() if number}
+    return Discovery(tuple(search.files.values()), left_out, tuple(search.unreadable))
 
 
 class _Search:
@@ -156,6 +166,8 @@ class _Search:
         with os.scandir(folder) as scan:
             entries = sorted(scan, key=lambda entry: natural_key(entry.name))
         self._folders.add(identity)
+        if any(entry.name == RESULTS for entry in entries):
+            entries = self._without_results(entries)
         images, folders = self._sort(entries, identity)
         stems = {_stem(name) for name in images}
         for name, key in images.items():
@@ -165,6 +177,12 @@ class _Search:
             else:
                 self._take(folder / name, key)
         return folders
+
+    def _without_results(self, entries: list[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+        """Leave out the pictures of an earlier run: an overlay must not become a slice."""
+        kept = [entry for entry in entries if entry.name not in {MASKS, OVERLAYS}]
+        self.left_out[_EARLIER] += len(entries) - len(kept)
+        return kept
 
     def _sort(
         self, entries: list[os.DirEntry[str]], folder: _Identity

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MAX_FILE_BYTES", "Slice", "read_file", "read_image", "read_regular", "source_name"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "Page",
+    "Slice",
+    "read_file",
+    "read_image",
+    "read_pages",
+    "read_regular",
+    "source_name",
+]
 
 MAX_FILE_BYTES: Final = 2**30
 """Largest file that is read, 1 GiB: three times a stack of 200 RGB slices of 512 x 512 at 16
@@ -58,6 +67,27 @@ class Slice(NamedTuple):
     pixels: NDArray[np.generic]
 
 
+class Page(NamedTuple):
+    """One page of a file: its pixels, or why it has none.
+
+    Attributes
+    ----------
+    number
+        Number of the page in the file, from 0.
+    pages
+        Pages in the file.
+    pixels
+        As in `Slice`; none for a page that is not accepted.
+    error
+        Why it is not accepted.
+    """
+
+    number: int
+    pages: int
+    pixels: NDArray[np.generic] | None
+    error: InputError | None = None
+
+
 def read_file(path: str | os.PathLike[str]) -> Iterator[Slice]:
     """Read the slices of an image file.
 
@@ -85,6 +115,37 @@ def source_name(path: str | os.PathLike[str]) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
+def read_pages(path: str | os.PathLike[str]) -> Iterator[Page]:
+    """Read every page of an image file, damaged ones as their errors.
+
+    Parameters
+    ----------
+    path
+        A regular file; its name does not matter.
+
+    Yields
+    ------
+    Page
+        One for each page, in order: a damaged page takes none of the others with it. One with
+        the error alone where the file as a whole is not accepted.
+    """
+    source = source_name(path)
+    try:
+        data = read_regular(Path(path), source)
+        container = _inspected(data, source)
+    except InputError as error:
+        yield Page(0, 1, None, error)
+        return
+    for index in range(len(container.pages)):
+        try:
+            page = Page(
+                index, len(container.pages), _pixels(memoryview(data), container, index, source)
+            )
+        except InputError as error:
+            page = Page(index, len(container.pages), None, error)
+        yield page
+
+
 def read_image(data: bytes, source: str) -> Iterator[Slice]:
     """Read the slices of an image file that is in memory.
 
@@ -109,11 +170,7 @@ def read_image(data: bytes, source: str) -> Iterator[Slice]:
         `scanside.readers.containers.inspect`), and while iterating if a page's pixels turn out
         to be damaged or not opaque.
     """
-    try:
-        container = containers.inspect(data)
-    except InputError as error:
-        raise _of(source, error) from error
-    return _slices(memoryview(data), container, source)
+    return _slices(memoryview(data), _inspected(data, source), source)
 
 
 def read_regular(path: Path, source: str) -> bytes:
@@ -146,6 +203,13 @@ def read_regular(path: Path, source: str) -> bytes:
             accepted=ACCEPTED,
             remedy="check the path and the permissions",
         ) from error
+
+
+def _inspected(data: bytes, source: str) -> Container:
+    try:
+        return containers.inspect(data)
+    except InputError as error:
+        raise _of(source, error) from error
 
 
 def _slices(data: memoryview, container: Container, source: str) -> Iterator[Slice]:

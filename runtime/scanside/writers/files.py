@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scanside.errors import OutputError
+from scanside.records import MASKS, OVERLAYS, RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["OutputFolder", "output_errors", "write_atomic"]
 
-RESULTS: Final = "results.jsonl"
-MASKS: Final = "masks"
-OVERLAYS: Final = "overlays"
 PAGE: Final = "index.html"
 
 
@@ -49,14 +49,12 @@ def write_atomic(path: Path, content: bytes) -> None:
     OutputError
         If it can't be written; nothing is left behind.
     """
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        part = Path(name)
         try:
-            with os.fdopen(number, "wb") as file:
+            with part.open("xb") as file:
                 file.write(content)
-            part.chmod(0o666 & ~_umask())
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -64,21 +62,22 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 class OutputFolder:
-    """Where a run writes: ``results.jsonl``, ``masks/`` and ``overlays/``.
+    """Where a run writes: ``results.jsonl``, ``masks/`` and ``overlays/``; one run at a time.
 
     Parameters
     ----------
     path
         The folder; made if it is not there.
     overwrite
-        Whether results of an earlier run are removed first. Without it they are refused, so
+        Whether `clear` may remove results of an earlier run. Without it they are refused, so
         that one folder never holds the results of two runs.
 
     Raises
     ------
     OutputError
-        If the folder can't be written to, which is tried before any work is done, or holds
-        results already.
+        If the folder can't be written to, which is tried before any work is done; if another
+        run is writing to it; or if it holds results, or folders of those names that no run
+        has made.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
@@ -87,16 +86,25 @@ class OutputFolder:
             path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path) as probe:
                 probe.write(b"\0" * 4096)
-            earlier = [
-                path / name for name in (RESULTS, MASKS, OVERLAYS, PAGE) if (path / name).exists()
-            ]
-            if earlier and not overwrite:
-                raise OutputError(
-                    f"{path} holds results already ({', '.join(p.name for p in earlier)})",
-                    accepted="a folder without results",
-                    remedy="name another --output, or give --overwrite to replace them",
-                )
-            for found in earlier:
+            self._lock = _locked(path)
+        earlier = [found.name for found in self._earlier()]
+        if earlier and not (overwrite and self.results.exists()):
+            own = "give --overwrite to replace them" if self.results.exists() else "move them away"
+            self.close()
+            raise OutputError(
+                f"{path} holds {', '.join(earlier)} already",
+                accepted="a folder without results",
+                remedy=f"name another --output, or {own}",
+            )
+
+    def close(self) -> None:
+        """Let another run write to the folder."""
+        os.close(self._lock)
+
+    def clear(self) -> None:
+        """Remove the results of an earlier run; called once there is something to replace them."""
+        with output_errors(self.path):
+            for found in self._earlier():
                 if found.is_dir():
                     shutil.rmtree(found)
                 else:
@@ -116,9 +124,20 @@ class OutputFolder:
         """Write a file of the folder atomically."""
         write_atomic(self.path / name, content)
 
+    def _earlier(self) -> list[Path]:
+        names = (RESULTS, MASKS, OVERLAYS, PAGE)
+        return [self.path / name for name in names if (self.path / name).exists()]
 
-def _umask() -> int:
-    # There is no way to read it without setting it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+
+def _locked(folder: Path) -> int:
+    """Lock a folder for this run; the lock ends with the process."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OutputError(
+            f"another run is writing to {folder}",
+            remedy="wait for it, or name another --output",
+        ) from None
+    return descriptor

@@ -108,8 +108,9 @@ def _page(
 def _summary(run: RunResult) -> str:
     skipped = "" if run.skip_rate is None else f"; the segmenter skipped {run.skip_rate:.0%}"
     speed = "" if run.slices_per_second is None else f", {run.slices_per_second:.1f} a second"
+    stopped = "<b class=odd>Interrupted: not all slices were analysed.</b> " * run.interrupted
     return (
-        f"<p><b>{run.slices:,} slices</b>{speed}: {run.positive:,} with a region,"
+        f"<p>{stopped}<b>{run.slices:,} slices</b>{speed}: {run.positive:,} with a region,"
         f" {run.negative:,} without, {run.indeterminate:,} indeterminate,"
         f" {run.rejected:,} rejected{skipped}. {escape(run.precision)} on"
         f" {escape(run.backend)}.</p>"

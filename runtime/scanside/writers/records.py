@@ -12,7 +12,7 @@ from scanside.writers.files import output_errors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FORMATS", "RecordWriter", "record_writer"]
+__all__ = ["FORMATS", "ROWS_SHOWN", "RecordWriter", "record_writer"]
 
 FORMATS: Final = ("text", "jsonl", "csv")
 
@@ -39,7 +39,7 @@ _CSV_FIELDS: Final = (
 )
 _STAGES: Final = ("decode", "preprocess", "classify", "segment", "postprocess")
 
-_ROWS_SHOWN: Final = 60
+ROWS_SHOWN: Final = 60
 """More slices than this are summed up by study: nobody reads a table of thousands of rows."""
 
 
@@ -66,12 +66,12 @@ def record_writer(
     slices
         The number of slices that will come, as far as it is known.
     root
-        A folder that every source lies in: the table leaves it out.
+        What every source begins with: the table leaves it out.
     """
     makers: dict[str, Callable[[_Sink], RecordWriter]] = {
         "jsonl": _JsonLines,
         "csv": _Csv,
-        "text": lambda sink: _Text(sink, root, each_slice=slices <= _ROWS_SHOWN),
+        "text": lambda sink: _Text(sink, root, each_slice=slices <= ROWS_SHOWN),
     }
     return makers[kind](_Sink(stream, name))
 
@@ -136,13 +136,11 @@ class _Text:
         self._sink = sink
         self._root = root
         self._each_slice = each_slice
-        self._studies_begun = False
-        if each_slice:
-            self._line(f"{'slice':<44} {'probability':>11}  {'finding':<34} {'ms':>6}")
+        self._rows_begun = self._studies_begun = False
 
     def write(self, record: Record) -> None:
         if isinstance(record, SliceResult):
-            if self._each_slice:
+            if self._each_slice or record.status != "ok":
                 self._slice(record)
         elif isinstance(record, StudyResult):
             self._study(record)
@@ -150,6 +148,9 @@ class _Text:
             self._run(record)
 
     def _slice(self, record: SliceResult) -> None:
+        if not self._rows_begun:
+            self._rows_begun = True
+            self._line(f"{'slice':<44} {'probability':>11}  {'finding':<34} {'ms':>6}")
         probability = "" if record.tumor_probability is None else f"{record.tumor_probability:.3f}"
         spent = f"{sum(record.timings_ms.values()):.1f}" if record.timings_ms else ""
         name = self._short(record.source) + (f" #{record.index}" if record.index else "")
@@ -187,8 +188,7 @@ class _Text:
             self._line(f"left out: {number:,} {reason}")
 
     def _short(self, source: str) -> str:
-        inside = source.removeprefix(self._root).lstrip("/")
-        return inside or source
+        return source.removeprefix(self._root) or source
 
     def _line(self, text: str) -> None:
         self._sink.put(text.rstrip().encode() + b"\n")

@@ -168,8 +168,23 @@ def test_inputs_that_do_not_exist(tmp_path: Path) -> None:
     (tmp_path / "self.png").symlink_to("self.png")
     for name in ("gone", "gone.png", "broken.png", "self.png", "a.png/b.png"):
         with pytest.raises(InputError, match=f"{name}: cannot be read") as error:
-            discover([tmp_path / "a.png", tmp_path / name])
+            discover([tmp_path / name])
         assert error.value.remedy
+        beside = discover([tmp_path / "a.png", tmp_path / name])
+        assert beside.files == (tmp_path / "a.png",)
+        ((path, reason),) = beside.unreadable
+        assert path == tmp_path / name
+        assert "cannot be read" in reason
+
+
+def test_pictures_of_an_earlier_run_are_no_slices(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png", "out/results.jsonl", "out/masks/a_mask.png", "out/overlays/a.png")
+    fill(tmp_path, "masks/b.png")
+    found = discover([tmp_path])
+    assert [path.name for path in found.files] == ["a.png", "b.png"]
+    assert found.left_out["folders of pictures of an earlier run"] == 2
+    (tmp_path / "results.jsonl").touch()
+    assert [path.name for path in discover([tmp_path]).files] == ["a.png"]
 
 
 def test_folders_without_images(tmp_path: Path) -> None:

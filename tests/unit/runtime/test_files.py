@@ -48,10 +48,14 @@ def test_results_of_an_earlier_run_are_never_mixed_with_new_ones(tmp_path: Path)
     folder = OutputFolder(tmp_path / "out")
     folder.results.write_bytes(b"{}\n")
     folder.write("masks/a_mask.png", b"png")
+    folder.close()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="holds results already.*--overwrite"):
+    with pytest.raises(OutputError, match=r"holds results\.jsonl, masks already.*--overwrite"):
         OutputFolder(tmp_path / "out")
-    OutputFolder(tmp_path / "out", overwrite=True)
+    again = OutputFolder(tmp_path / "out", overwrite=True)
+    assert again.results.exists()
+    again.clear()
+    again.close()
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["notes.txt"]
 
 
@@ -59,3 +63,17 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="out"):
         OutputFolder(tmp_path / "out")
+
+
+def test_folders_that_no_run_has_made_are_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(OutputError, match=r"holds masks already.*move them away"):
+        OutputFolder(tmp_path, overwrite=True)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    first = OutputFolder(tmp_path)
+    with pytest.raises(OutputError, match="another run is writing"):
+        OutputFolder(tmp_path, overwrite=True)
+    first.close()
+    OutputFolder(tmp_path).close()
