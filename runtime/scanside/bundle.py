@@ -24,7 +24,7 @@ from scanside.contract import (
     ModelFile,
     Precision,
     Role,
-    field_path,
+    manifest_error,
 )
 from scanside.errors import BundleError, OutputError
 from scanside.onnxfile import external_tensors, opset
@@ -193,7 +193,7 @@ def _decode_manifest(raw: bytes, where: Path) -> Manifest:
     try:
         return msgspec.json.decode(raw, type=Manifest)
     except msgspec.ValidationError as error:
-        what, field = field_path(error)
+        what, field = manifest_error(raw, error)
         raise BundleError(
             f"{where}: {MANIFEST}: {field}: {what}",
             remedy="export the bundle again with this version of scanside",

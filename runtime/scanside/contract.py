@@ -6,6 +6,7 @@ error names the path of the field (``$.models.classifier.int8.sha256``).
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Annotated, Any, Final, Literal
 
@@ -30,6 +31,7 @@ __all__ = [
     "Thresholds",
     "Tolerance",
     "field_path",
+    "manifest_error",
 ]
 
 BUNDLE_SCHEMA: Final = "scanside.bundle/1"
@@ -217,15 +219,14 @@ class Manifest(_Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for role in ROLES:
-            files = self.models.get(role)
-            if not files:
-                raise ValueError(f"models has no {role}")
-            if self.default_precision not in files:
-                raise ValueError(f"default_precision {self.default_precision} has no {role}")
+            _check_role(role, self.models.get(role), self.default_precision)
         if set(self.models["classifier"]) != set(self.models["segmenter"]):
             raise ValueError("classifier and segmenter are not there in the same precisions")
         if missing := set(self.models["classifier"]) - set(self.golden.tolerances):
             raise ValueError(f"golden.tolerances has none for {', '.join(sorted(missing))}")
+        names = [entry.file for entry in self.files().values()]
+        if len(set(names)) != len(names):
+            raise ValueError(f"one file has two roles: {sorted(names)}")
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -243,6 +244,35 @@ class Manifest(_Part, frozen=True, kw_only=True):
             for precision, model in by_precision.items():
                 found[f"$.models.{role}.{precision}"] = model
         return found
+
+
+def _check_role(role: Role, files: dict[Precision, ModelFile] | None, default: Precision) -> None:
+    if not files:
+        raise ValueError(f"models has no {role}")
+    if default not in files:
+        raise ValueError(f"default_precision {default} has no {role}")
+    if "int8" in files and files["int8"].calibration is None:
+        raise ValueError(f"models.{role}.int8 does not say how it was calibrated")
+
+
+def manifest_error(raw: bytes, error: msgspec.ValidationError) -> tuple[str, str]:
+    """Say what is wrong in a manifest, and the path of the field with every name in it.
+
+    msgspec leaves the keys of a mapping out (``$.models[...][...].size``): they are found by
+    trying each model by itself.
+    """
+    what, path = field_path(error)
+    if not path.startswith("$.models[...][...]"):
+        return what, path
+    with contextlib.suppress(msgspec.DecodeError):  # msgspec may not have come to the damage yet
+        for role, by_precision in msgspec.json.decode(raw)["models"].items():
+            for precision, entry in by_precision.items():
+                try:
+                    msgspec.convert(entry, ModelFile)
+                except msgspec.ValidationError as inner:  # noqa: PERF203 - six models at most
+                    what, inside = field_path(inner)
+                    return what, f"$.models.{role}.{precision}{inside.removeprefix('$')}"
+    return what, path
 
 
 def field_path(error: msgspec.ValidationError) -> tuple[str, str]:

@@ -7,16 +7,15 @@ compared: preprocessing, both models, thresholds, gate, masks on the source grid
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from scanside.errors import BundleError
-from scanside.gate import Route, route
+from scanside.gate import Route, decide, route
+from scanside.golden import DECISIONS, read_golden
 from scanside.pipeline import prepare
+from scanside.postprocess import is_probability_map
 from scanside.preprocess import Window, restore
 
 if TYPE_CHECKING:
@@ -26,43 +25,17 @@ if TYPE_CHECKING:
 
     from scanside.bundle import Bundle
     from scanside.contract import Thresholds, Tolerance
+    from scanside.golden import GoldenSlices
     from scanside.pipeline import Pipeline, Result
+    from scanside.postprocess import Region
 
-__all__ = ["Check", "GoldenSlices", "compare", "dice", "read_golden", "verify"]
+__all__ = ["Check", "compare", "dice", "verify"]
 
-_DECISIONS: Final = {"true": True, "false": False, "unknown": None}
+_BLUR: Final = 4.0
+"""Grey levels by which bilinear enlargement changes a pixel on average, at most (about 1)."""
 
 _GAIN, _OFFSET = 13, 57
 """A 16-bit copy of a golden slice has these: its window inverts them exactly."""
-
-
-class GoldenSlices(NamedTuple):
-    """What ``golden.npz`` holds.
-
-    Attributes
-    ----------
-    images
-        uint8 ``[N, 256, 256, 3]``.
-    tumor_probability
-        float32 ``[N, 1]``, the FP32 classifier's.
-    mask_probability
-        float32 ``[N, 256, 256]``, the FP32 segmenter's, of every slice.
-    gate, decision, mask
-        The thresholds with which the decisions were made.
-    route
-        ``skip`` or ``segment``, ``[N]``.
-    tumor
-        ``true``, ``false`` or ``unknown``, ``[N]``.
-    """
-
-    images: NDArray[np.uint8]
-    tumor_probability: NDArray[np.float32]
-    mask_probability: NDArray[np.float32]
-    gate: float
-    decision: float
-    mask: float
-    route: tuple[str, ...]
-    tumor: tuple[str, ...]
 
 
 class Check(NamedTuple):
@@ -82,39 +55,6 @@ class Check(NamedTuple):
     passed: bool
     found: str
     wanted: str
-
-
-def read_golden(bundle: Bundle) -> GoldenSlices:
-    """Read a bundle's golden slices.
-
-    Raises
-    ------
-    BundleError
-        If the file is not of this contract.
-    """
-    content = io.BytesIO(bundle.read("$.golden"))
-    try:
-        with np.load(content, allow_pickle=False) as held:
-            golden = GoldenSlices(
-                images=held["images"],
-                tumor_probability=held["tumor_probability"],
-                mask_probability=held["mask_probability"],
-                gate=float(held["gate"]),
-                decision=float(held["decision"]),
-                mask=float(held["mask"]),
-                route=tuple(str(way) for way in held["route"]),
-                tumor=tuple(str(value) for value in held["tumor"]),
-            )
-    except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
-        raise _not_golden(bundle, str(error)) from None
-    number = len(golden.images)
-    shapes = (golden.images.shape, golden.tumor_probability.shape, golden.mask_probability.shape)
-    wanted = ((number, 256, 256, 3), (number, 1), (number, 256, 256))
-    if number == 0 or shapes != wanted or golden.images.dtype != np.uint8:
-        raise _not_golden(bundle, f"arrays of {shapes}")
-    if {len(golden.route), len(golden.tumor)} != {number} or set(golden.tumor) - set(_DECISIONS):
-        raise _not_golden(bundle, f"decisions {golden.route}, {golden.tumor}")
-    return golden
 
 
 def verify(bundle: Bundle, pipeline: Pipeline) -> tuple[Check, ...]:
@@ -147,6 +87,7 @@ def verify(bundle: Bundle, pipeline: Pipeline) -> tuple[Check, ...]:
 def _checks(golden: GoldenSlices, tolerance: Tolerance, pipeline: Pipeline) -> Iterator[Check]:
     yield _thresholds(golden, pipeline.thresholds)
     yield _gate(pipeline.thresholds)
+    yield _meaning(pipeline.thresholds)
     yield _preprocessing(golden.images)
     yield _geometry(golden.images[0])
     backend = pipeline.backend
@@ -222,7 +163,7 @@ def _thresholds(golden: GoldenSlices, held: Thresholds) -> Check:
 
 def _gate(held: Thresholds) -> Check:
     below, above = math.nextafter(held.gate, -1.0), math.nextafter(held.gate, 2.0)
-    cases = {
+    routes = {
         below: Route.SKIP,
         held.gate: Route.SEGMENT,
         above: Route.SEGMENT,
@@ -230,12 +171,29 @@ def _gate(held: Thresholds) -> Check:
         math.inf: Route.INDETERMINATE,
     }
     # At the ends of 0..1 the neighbour is no probability.
-    wrong = [p for p, way in cases.items() if route(p, held) is not way and not _outside(p)]
-    return Check("gate", not wrong, f"{len(wrong)} wrong routes {wrong}", "none")
+    wrong = sum(
+        route(p, held) is not way
+        for p, way in routes.items()
+        if not math.isfinite(p) or 0 <= p <= 1
+    )
+    return Check("gate", wrong == 0, f"{wrong} wrong routes", "none")
 
 
-def _outside(probability: float) -> bool:
-    return math.isfinite(probability) and not 0 <= probability <= 1
+def _meaning(held: Thresholds) -> Check:
+    """Ask for the meaning of every kind of outcome; None is an area that is not known."""
+    unsure = ("indeterminate", None)
+    cases: list[tuple[float, int | None, tuple[str, bool | None]]] = [
+        (held.gate, None, ("ok", False)),
+        (held.gate, 1, ("ok", True)),
+        (held.gate, 0, ("ok", False) if held.gate < held.decision else unsure),
+        (held.decision, 0, unsure),
+        (held.decision, -1, unsure),
+        (math.nan, None, unsure),
+        (math.nan, 1, unsure),
+    ]
+    wrong = sum(decide(p, held, area)[:2] != meaning for p, area, meaning in cases)
+    wrong += is_probability_map(np.full((2, 2), np.nan, np.float32))
+    return Check("meaning", wrong == 0, f"{wrong} outcomes taken wrongly", "none")
 
 
 def _preprocessing(images: NDArray[np.uint8]) -> Check:
@@ -254,17 +212,27 @@ def _preprocessing(images: NDArray[np.uint8]) -> Check:
 
 
 def _geometry(image: NDArray[np.uint8]) -> Check:
-    """Bring a slice that is not square to the model's grid and back, pixel by pixel."""
+    """Bring slices of other sizes to the model's grid and back, pixel by pixel."""
+    wrong = []
     cropped = image[:, 31:226]
     padded = prepare(cropped)
     back = restore(padded.image[..., 1].astype(np.float32), padded.geometry)
-    same = back.shape == cropped.shape[:2] and np.array_equal(back, cropped[..., 1])
-    return Check("geometry", same, "exact" if same else "a padded slice moved", "exact")
+    if back.shape != cropped.shape[:2] or not np.array_equal(back, cropped[..., 1]):
+        wrong.append("a padded slice moved")
+    doubled = prepare(image.repeat(2, axis=0).repeat(2, axis=1))
+    shown = restore(doubled.image[..., 1].astype(np.float32), doubled.geometry)
+    if not np.array_equal(doubled.image, image) or shown.shape != (512, 512):
+        wrong.append("a slice of twice the size changed")
+    elif np.abs(shown[::2, ::2] - image[..., 1]).mean() > _BLUR:
+        wrong.append("a mask of twice the size moved")
+    if not np.array_equal(prepare(image[..., 1], fill=True).image, image[..., [1, 1, 1]]):
+        wrong.append("FLAIR does not stand in")
+    return Check("geometry", not wrong, ", ".join(wrong) or "exact", "exact")
 
 
 def _decisions(name: str, golden: GoldenSlices, results: Sequence[Result]) -> Check:
     wanted = [
-        (way == Route.SEGMENT.value, _DECISIONS[tumor])
+        (way == Route.SEGMENT.value, DECISIONS[tumor])
         for way, tumor in zip(golden.route, golden.tumor, strict=True)
     ]
     found = [(result.segmented, result.tumor) for result in results]
@@ -274,20 +242,27 @@ def _decisions(name: str, golden: GoldenSlices, results: Sequence[Result]) -> Ch
 
 def _masks(golden: GoldenSlices, results: Sequence[Result], tolerance: Tolerance) -> Check:
     """Compare the masks that the pipeline hands out, on the source grid."""
-    worst = min(
-        (
-            dice(plane >= golden.mask, result.region.mask > 0)
-            for plane, result in zip(golden.mask_probability, results, strict=True)
-            if result.region is not None
-        ),
-        default=0.0,
-    )
+    pairs = zip(golden.mask_probability, (result.region for result in results), strict=True)
+    regions = [(plane >= golden.mask, region) for plane, region in pairs if region is not None]
+    worst = min((dice(mask, region.mask > 0) for mask, region in regions), default=0.0)
+    measured = all(_is_measured(region) for _, region in regions)
     return Check(
         "masks on the source grid",
-        worst >= tolerance.mask_dice,
-        f"Dice {worst:.4f}",
+        worst >= tolerance.mask_dice and measured,
+        f"Dice {worst:.4f}" + ("" if measured else ", with a wrong area or box"),
         f"at least {tolerance.mask_dice:g}",
     )
+
+
+def _is_measured(region: Region) -> bool:
+    """Tell whether a region's area and box are those of its mask."""
+    area, box = int(np.count_nonzero(region.mask)), region.box
+    if box is None:
+        return region.area == area == 0
+    edges = (box.top, box.bottom - 1), (box.left, box.right - 1)
+    lines = (region.mask[list(edges[0])].any(axis=1), region.mask[:, list(edges[1])].any(axis=0))
+    inside = int(np.count_nonzero(region.mask[box.top : box.bottom, box.left : box.right]))
+    return region.area == area == inside and bool(all(line.all() for line in lines))
 
 
 def _largest(errors: NDArray[np.float32]) -> float:
@@ -297,11 +272,3 @@ def _largest(errors: NDArray[np.float32]) -> float:
 
 def _listed(values: tuple[float, ...]) -> str:
     return "gate {:.6g}, decision {:.6g}, mask {:.6g}".format(*values)
-
-
-def _not_golden(bundle: Bundle, what: str) -> BundleError:
-    return BundleError(
-        f"{bundle.path}: $.golden: {bundle.manifest.golden.file}: {what}",
-        accepted="the arrays that scanside export writes",
-        remedy="export the bundle again",
-    )

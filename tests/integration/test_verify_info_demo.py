@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import toy
+from scanside.backends.onnxruntime import OnnxRuntimeBackend
 from scanside.bundle import DEFAULT_BUNDLE, write_bundle
 
 if TYPE_CHECKING:
@@ -54,12 +55,42 @@ def test_verify_of_a_damaged_bundle_is_4(
     assert scanside("verify", bundle).code == 4
 
 
-def test_verify_on_slices_of_ones_own(scanside: Command, toy_path: Path, tmp_path: Path) -> None:
-    for n in range(3):
-        cv2.imwrite(str(tmp_path / f"{n}.png"), toy.lesion_slice(n)[..., ::-1])
+def test_verify_on_slices_never_compares_a_model_with_itself(
+    scanside: Command, toy_path: Path, tmp_path: Path
+) -> None:
     done = scanside("verify", toy_path, "--data", tmp_path)
-    assert done.code == 0
-    assert "ok   masks (data)" in done.out
+    assert done.code == 2
+    assert "with itself" in done.err
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05])
+def test_verify_on_slices_of_ones_own(
+    scanside: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float
+) -> None:
+    """A bundle whose fp16 models are the fp32 ones, on a backend that is off in one batch."""
+    manifest, files = toy.parts()
+    models = {
+        role: {**held, "fp16": msgspec.structs.replace(held["fp32"], file=f"{role}.fp16.onnx")}
+        for role, held in manifest.models.items()
+    }
+    files |= {f"{role}.fp16.onnx": files[f"{role}.fp32.onnx"] for role in models}
+    fp32 = manifest.golden.tolerances["fp32"]
+    golden = msgspec.structs.replace(manifest.golden, tolerances={"fp32": fp32, "fp16": fp32})
+    both = msgspec.structs.replace(manifest, models=models, golden=golden)
+    write_bundle(tmp_path / "b", both, files)
+    for n in range(18):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "in" / f"{n}.png"), toy.lesion_slice(n)[..., ::-1])
+    classify = OnnxRuntimeBackend.classify
+
+    def off(self: OnnxRuntimeBackend, images: np.ndarray) -> np.ndarray:
+        wrong = shift if self.precision == "fp16" and len(images) == 2 else 0.0
+        return classify(self, images) - np.float32(wrong)
+
+    monkeypatch.setattr(OnnxRuntimeBackend, "classify", off)
+    done = scanside("verify", tmp_path / "b", "--precision", "fp16", "--data", tmp_path / "in")
+    assert done.code == (5 if shift else 0)
+    assert ("tumor_probability (data, batch 2)" in done.out) is bool(shift)
 
 
 def test_info_says_what_a_bundle_holds(scanside: Command, toy_path: Path) -> None:

@@ -81,31 +81,40 @@ def verify(
 
 def _on_data(bundle: Bundle, pipeline: Pipeline, folder: Path) -> list[Check]:
     """Compare with the bundle's own fp32 models on the CPU, some slices at a time."""
+    backend = pipeline.backend
     if "fp32" not in bundle.manifest.precisions:
         raise UsageError(
             f"--data needs fp32 models to compare with, and {bundle.label} holds"
             f" {', '.join(bundle.manifest.precisions)}",
             remedy="verify without --data, or use a bundle that holds fp32 too",
         )
-    tolerance = bundle.manifest.golden.tolerances[pipeline.backend.precision]
-    worst: dict[str, Check] = {}
+    if (backend.name, backend.precision) == ("cpu", "fp32"):
+        raise UsageError(
+            "--data would compare fp32 on cpu with itself",
+            accepted="another --backend or --precision, which is compared with fp32 on cpu",
+        )
+    tolerance = bundle.manifest.golden.tolerances[backend.precision]
+    checks: list[Check] = []
     with Pipeline.open(bundle, backend="cpu", precision="fp32") as reference:
-        for images in _batches(folder):
-            pair = [
+        for number, images in enumerate(_batches(folder), start=1):
+            wanted, found = (
                 (p.backend.classify(images), p.backend.segment(images))
                 for p in (reference, pipeline)
+            )
+            checks += [
+                check._replace(name=f"{check.name} (data, batch {number})")
+                for check in compare(wanted, found, bundle.manifest.thresholds.mask, tolerance)
             ]
-            for check in compare(pair[0], pair[1], bundle.manifest.thresholds.mask, tolerance):
-                named = check._replace(name=f"{check.name} (data)")
-                if named.name not in worst or not named.passed:
-                    worst[named.name] = named
-    if not worst:
-        raise InputError(f"{folder} holds no slice that can be compared")
-    return list(worst.values())
+    failed = [check for check in checks if not check.passed]
+    found_wrong = f"{len(failed)} of {len(checks)} comparisons beyond tolerance"
+    return [*failed, Check("data", not failed, found_wrong, "none")]
 
 
 def _batches(folder: Path) -> Iterator[NDArray[np.uint8]]:
-    files = discover([folder]).files
+    search = discover([folder])
+    for place, reason in search.unreadable:
+        raise InputError(f"{place}: {reason}")
+    files = search.files
     slices = (prepare(piece.pixels).image for file in files for piece in read_file(file))
     while batch := list(itertools.islice(slices, _AT_ONCE)):
         yield np.stack(batch)

@@ -14,8 +14,9 @@ pytest.importorskip("tensorflow", reason="needs the train extra")
 
 import toy
 from scanside import open_bundle
+from scanside.golden import read_golden
 from scanside.pipeline import Pipeline
-from scanside.verification import read_golden, verify
+from scanside.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

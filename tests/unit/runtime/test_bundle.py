@@ -124,9 +124,11 @@ def test_no_bundle_says_what_to_do(tmp_path: Path) -> None:
         (lambda m: m["golden"]["tolerances"].clear(), "golden.tolerances has none for fp32"),
         (
             lambda m: m["models"]["classifier"]["fp32"].update(sha256="0"),
-            r"\$\.models\[\.\.\.\]\[\.\.\.\]\.sha256|\$\.models.*sha256",
+            r"\$\.models\.classifier\.fp32\.sha256: Expected",
         ),
         (lambda m: m["models"]["classifier"]["fp32"].update(opset=18), r"fp32\.opset.*17, not 18"),
+        (lambda m: m["card"].update(file="golden.npz"), "one file has two roles"),
+        (lambda m: m["thresholds"].update(mask=0.0), r"\$\.thresholds\.mask"),
         (lambda m: m["golden"].update(file="../golden.npz"), r"\$\.golden\.file"),
         (lambda m: m["card"].update(file="/etc/passwd"), r"\$\.card\.file"),
         (lambda m: m["card"].update(file=".hidden"), r"\$\.card\.file"),

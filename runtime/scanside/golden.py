@@ -1,0 +1,95 @@
+"""The golden slices of a bundle: what they are and how they are read."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from scanside.errors import BundleError
+from scanside.gate import Route
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scanside.bundle import Bundle
+
+__all__ = ["DECISIONS", "GoldenSlices", "read_golden"]
+
+DECISIONS: Final = {"true": True, "false": False, "unknown": None}
+"""What `GoldenSlices.tumor` says, and what it means."""
+
+_ROUTES: Final = {Route.SKIP.value, Route.SEGMENT.value}
+
+
+class GoldenSlices(NamedTuple):
+    """What ``golden.npz`` holds.
+
+    Attributes
+    ----------
+    images
+        uint8 ``[N, 256, 256, 3]``.
+    tumor_probability
+        float32 ``[N, 1]``, the FP32 classifier's.
+    mask_probability
+        float32 ``[N, 256, 256]``, the FP32 segmenter's, of every slice.
+    gate, decision, mask
+        The thresholds with which the decisions were made.
+    route
+        ``skip`` or ``segment``, ``[N]``.
+    tumor
+        ``true``, ``false`` or ``unknown``, ``[N]``.
+    """
+
+    images: NDArray[np.uint8]
+    tumor_probability: NDArray[np.float32]
+    mask_probability: NDArray[np.float32]
+    gate: float
+    decision: float
+    mask: float
+    route: tuple[str, ...]
+    tumor: tuple[str, ...]
+
+
+def read_golden(bundle: Bundle) -> GoldenSlices:
+    """Read a bundle's golden slices.
+
+    Raises
+    ------
+    BundleError
+        If the file is not of this contract.
+    """
+    content = io.BytesIO(bundle.read("$.golden"))
+    try:
+        with np.load(content, allow_pickle=False) as held:
+            golden = GoldenSlices(
+                images=held["images"],
+                tumor_probability=held["tumor_probability"],
+                mask_probability=held["mask_probability"],
+                gate=float(held["gate"]),
+                decision=float(held["decision"]),
+                mask=float(held["mask"]),
+                route=tuple(str(way) for way in held["route"]),
+                tumor=tuple(str(value) for value in held["tumor"]),
+            )
+    except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+        raise _not_golden(bundle, str(error)) from None
+    number = len(golden.images)
+    shapes = (golden.images.shape, golden.tumor_probability.shape, golden.mask_probability.shape)
+    wanted = ((number, 256, 256, 3), (number, 1), (number, 256, 256))
+    if number == 0 or shapes != wanted or golden.images.dtype != np.uint8:
+        raise _not_golden(bundle, f"arrays of {shapes}")
+    known = set(golden.tumor) <= set(DECISIONS) and set(golden.route) <= _ROUTES
+    if {len(golden.route), len(golden.tumor)} != {number} or not known:
+        raise _not_golden(bundle, f"decisions {golden.route}, {golden.tumor}")
+    return golden
+
+
+def _not_golden(bundle: Bundle, what: str) -> BundleError:
+    return BundleError(
+        f"{bundle.path}: $.golden: {bundle.manifest.golden.file}: {what}",
+        accepted="the arrays that scanside export writes",
+        remedy="export the bundle again",
+    )
