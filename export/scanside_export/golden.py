@@ -39,10 +39,11 @@ in seconds on the smallest board."""
 CANDIDATES: Final = 120
 """Most slices that goldens are chosen from: about a minute of ResNet-50 and U-Net on a CPU."""
 
-CLEAR: Final = 1.0
-"""Logits between a golden slice's probability and either threshold, at the least. Quantisation
-moves a logit by a few tenths; a golden decision must not hang on that. Among the clear slices
-the ones nearest to the gate are taken: saturated outputs hide errors."""
+MARGINS: Final = (1.0, 0.5, 0.2)
+"""Logits between a golden slice's probability and either threshold, at the least: the largest of
+these that gives enough slices. Quantisation moves a logit by a few tenths, and a golden decision
+must not hang on that; FP32 on another device moves it by hundredths. Among the clear slices the
+ones nearest to the gate are taken: saturated outputs hide errors."""
 
 GOLDEN_PX: Final = 400
 """Pixels of a golden mask, at the least, where there is one: a pixel on the threshold may fall
@@ -186,7 +187,32 @@ def choose(positive: NDArray[np.bool_], outputs: Outputs, thresholds: Thresholds
         If there are not enough clear slices, of one class, or on one side of the gate.
     """
     probability = outputs.tumor_probability[:, 0].astype(np.float64)
-    clear = _clear(outputs, thresholds)
+    passed = probability >= thresholds.gate
+    for margin in MARGINS:
+        queues = _queues(positive, outputs, thresholds, margin)
+        chosen = _in_turn(queues)
+        enough = len(chosen) == SLICES and len(queues[0]) >= OUTLINED
+        if enough and _mixed(positive[chosen]) and _mixed(passed[chosen]):
+            return sorted(int(at) for at in chosen)
+    raise InputError(
+        f"no {SLICES} golden slices of both classes on both sides of the gate: of"
+        f" {len(positive)} slices ({int(positive.sum())} with tumour),"
+        f" {int(passed.sum())} pass the gate {thresholds.gate:g}; clear ones:"
+        f" {len(queues[0])} with tumour and {len(queues[3])} without that pass,"
+        f" {len(queues[2])} with tumour and {len(queues[1])} without that do not",
+        accepted=f"slices at least {MARGINS[-1]:g} logits away from both thresholds, whose masks"
+        f" are empty or have {GOLDEN_PX} pixels, {OUTLINED} of them with an outlined tumour",
+        remedy="give --golden a folder with more phantoms (scanside data phantom --patients),"
+        " or train with phantoms so that the models know them",
+    )
+
+
+def _queues(
+    positive: NDArray[np.bool_], outputs: Outputs, thresholds: Thresholds, margin: float
+) -> list[list[np.intp]]:
+    """Sort the clear slices into kinds, each from the gate outwards."""
+    probability = outputs.tumor_probability[:, 0].astype(np.float64)
+    clear = _clear(outputs, thresholds, margin)
     passed = probability >= thresholds.gate
     outlined = (outputs.mask_probability >= thresholds.mask).any(axis=(1, 2))
     distance = np.abs(_logit(probability) - _logit(np.float64(thresholds.gate)))
@@ -197,22 +223,7 @@ def choose(positive: NDArray[np.bool_], outputs: Outputs, thresholds: Thresholds
         clear & positive & ~passed,
         clear & ~positive & passed,
     )
-    queues = [sorted(np.flatnonzero(kind), key=distance.__getitem__) for kind in kinds]
-    chosen = _in_turn(queues)
-    enough = len(chosen) == SLICES and len(queues[0]) >= OUTLINED
-    if not (enough and _mixed(positive[chosen]) and _mixed(passed[chosen])):
-        raise InputError(
-            f"no {SLICES} golden slices of both classes on both sides of the gate: of"
-            f" {len(positive)} slices ({int(positive.sum())} with tumour),"
-            f" {int(passed.sum())} pass the gate {thresholds.gate:g}; clear ones:"
-            f" {len(queues[0])} with tumour and {len(queues[3])} without that pass,"
-            f" {len(queues[2])} with tumour and {len(queues[1])} without that do not",
-            accepted=f"slices at least {CLEAR:g} logits away from both thresholds, whose masks are"
-            f" empty or have {GOLDEN_PX} pixels, {OUTLINED} of them with an outlined tumour",
-            remedy="give --golden a folder with more phantoms (scanside data phantom --patients),"
-            " or train with phantoms so that the models know them",
-        )
-    return sorted(int(at) for at in chosen)
+    return [sorted(np.flatnonzero(kind), key=distance.__getitem__) for kind in kinds]
 
 
 def encode(images: NDArray[np.uint8], outputs: Outputs, thresholds: Thresholds) -> bytes:
@@ -259,15 +270,15 @@ def encode(images: NDArray[np.uint8], outputs: Outputs, thresholds: Thresholds) 
     return buffer.getvalue()
 
 
-def _clear(outputs: Outputs, thresholds: Thresholds) -> NDArray[np.bool_]:
+def _clear(outputs: Outputs, thresholds: Thresholds, margin: float) -> NDArray[np.bool_]:
     """Tell which slices have decisions that a small difference can't turn."""
     logits = _logit(outputs.tumor_probability[:, 0].astype(np.float64))
     clear = np.ones(len(logits), bool)
     for threshold in (thresholds.gate, thresholds.decision):
-        clear &= np.abs(logits - _logit(np.float64(threshold))) >= CLEAR
+        clear &= np.abs(logits - _logit(np.float64(threshold))) >= margin
     area = (outputs.mask_probability >= thresholds.mask).sum(axis=(1, 2))
     highest = outputs.mask_probability.max(axis=(1, 2)).astype(np.float64)
-    empty = _logit(highest) <= _logit(np.float64(thresholds.mask)) - CLEAR
+    empty = _logit(highest) <= _logit(np.float64(thresholds.mask)) - margin
     finite = np.isfinite(logits) & np.isfinite(outputs.mask_probability).all(axis=(1, 2))
     return np.asarray(clear & finite & (empty | (area >= GOLDEN_PX)))
 
