@@ -150,11 +150,11 @@ class _Text:
     def _slice(self, record: SliceResult) -> None:
         if not self._rows_begun:
             self._rows_begun = True
-            self._line(f"{'slice':<44} {'probability':>11}  {'finding':<34} {'ms':>6}")
+            self._line(f"{'slice':<44} {'probability':>11} {'ms':>7}  finding")
         probability = "" if record.tumor_probability is None else f"{record.tumor_probability:.3f}"
         spent = f"{sum(record.timings_ms.values()):.1f}" if record.timings_ms else ""
         name = self._short(record.source) + (f" #{record.index}" if record.index else "")
-        self._line(f"{_tail(name, 44):<44} {probability:>11}  {_finding(record):<34} {spent:>6}")
+        self._line(f"{_tail(name, 44):<44} {probability:>11} {spent:>7}  {_finding(record)}")
 
     def _study(self, record: StudyResult) -> None:
         if not self._studies_begun:
