@@ -272,20 +272,18 @@ class MachineConfig(_Part, frozen=True, kw_only=True):
 
 
 class _Training(_Part, frozen=True, kw_only=True):
-    """What both tasks have in common.
+    """What both tasks have in common; paths are relative to the configuration.
 
     Attributes
     ----------
     seed
         Of the weights, the sampling and the augmentation.
     data, split
-        Folder of the slices and the split's JSON, relative to the configuration; ``--data`` and
-        ``--split`` override them.
+        Folder of the slices and the split's JSON; ``--data`` and ``--split`` override them.
     initial
-        Weights to start from, relative to the configuration; ``--initial`` overrides it. A
-        ``.keras`` model of the same architecture from a former run, or, for a classifier with
-        ``width = 1.0`` and ``bias = true``, a local ImageNet file of ``keras.applications``
-        (``.h5``).
+        Weights to start from (``--initial`` overrides it): a ``.keras`` model of the same
+        architecture or, for a classifier with ``width = 1.0`` and ``bias = true``, a local
+        ImageNet file of ``keras.applications`` (``.h5``).
     phases
         In order. The last is at 256 pixels, the size of the exported model; only its epochs
         compete for the best.
