@@ -122,6 +122,9 @@ def _session(bundle: Bundle, role: Role, precision: Precision, threads: int) -> 
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    # Two sessions take turns: threads of one that spin while they wait take the cores from the
+    # other, and from reading and writing (on 2 cores the models alone ran at 1.7 times the rate).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(content, options, providers=[_PROVIDER])
     except Exception as error:  # ONNX Runtime's errors share no base class
