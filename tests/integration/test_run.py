@@ -280,6 +280,20 @@ def test_an_output_that_cannot_be_made_is_9(
     assert done.out == ""
 
 
+def test_a_read_only_output_is_9_before_any_work(
+    scanside: Command, toy_path: Path, folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir(mode=0o555)
+    for path in (folder, *folder.parents[:3], toy_path, *toy_path.parents[:3]):
+        path.chmod(path.stat().st_mode | 0o055)
+    request.getfixturevalue("as_nobody")
+    done = scanside("run", folder, "--bundle", toy_path, "--output", out)
+    assert done.code == 9
+    assert done.out == ""
+    assert "Permission denied" in done.err
+
+
 def test_an_output_with_results_is_9_and_stays(
     scanside: Command, toy_path: Path, folder: Path, tmp_path: Path
 ) -> None:

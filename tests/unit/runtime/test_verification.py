@@ -17,7 +17,7 @@ from scanside.errors import BundleError
 from scanside.verification import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from scanside.bundle import Bundle
@@ -54,6 +54,12 @@ def bundle(toy_path: Path) -> Bundle:
     return open_bundle(toy_path)
 
 
+@pytest.fixture(scope="module")
+def default_pipeline() -> Iterator[Pipeline]:
+    with Pipeline.open(open_bundle(), backend="cpu") as pipeline:
+        yield pipeline
+
+
 def mutated(toy_pipeline: Pipeline, **changes: Any) -> Pipeline:
     return Pipeline(Mutant(toy_pipeline.backend, **changes), toy_pipeline.thresholds)
 
@@ -69,24 +75,31 @@ def test_an_unchanged_pipeline_passes(bundle: Bundle, toy_pipeline: Pipeline) ->
     assert failed(bundle, toy_pipeline) == set()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda x: x[..., ::-1].copy(), id="channels swapped (BGR)"),
-        pytest.param(lambda x: x[:, ::-1].copy(), id="flipped up-down"),
-        pytest.param(lambda x: x[:, :, ::-1].copy(), id="flipped left-right"),
-        pytest.param(lambda x: x.transpose(0, 2, 1, 3).copy(), id="transposed"),
-        pytest.param(shifted(1), id="grey levels + 1"),
-        pytest.param(shifted(-1), id="grey levels - 1"),
-        pytest.param(lambda x: np.roll(x, 1, axis=1), id="one row down"),
-        pytest.param(lambda x: np.roll(x, -1, axis=2), id="one column left"),
-        pytest.param(lambda x: (x * (128 / 255)).astype(np.uint8), id="scale 1/255"),
-    ],
-)
+INPUT_MUTANTS = [
+    pytest.param(lambda x: x[..., ::-1].copy(), id="channels swapped (BGR)"),
+    pytest.param(lambda x: x[:, ::-1].copy(), id="flipped up-down"),
+    pytest.param(lambda x: x[:, :, ::-1].copy(), id="flipped left-right"),
+    pytest.param(lambda x: x.transpose(0, 2, 1, 3).copy(), id="transposed"),
+    pytest.param(shifted(1), id="grey levels + 1"),
+    pytest.param(shifted(-1), id="grey levels - 1"),
+    pytest.param(lambda x: np.roll(x, 1, axis=1), id="one row down"),
+    pytest.param(lambda x: np.roll(x, -1, axis=2), id="one column left"),
+    pytest.param(lambda x: (x * (128 / 255)).astype(np.uint8), id="scale 1/255"),
+]
+
+
+@pytest.mark.parametrize("change", INPUT_MUTANTS)
 def test_a_changed_input_fails(
     bundle: Bundle, toy_pipeline: Pipeline, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     assert failed(bundle, mutated(toy_pipeline, images=change))
+
+
+@pytest.mark.parametrize("change", INPUT_MUTANTS)
+def test_the_bundle_that_ships_sees_them_too(
+    default_pipeline: Pipeline, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    assert failed(open_bundle(), mutated(default_pipeline, images=change))
 
 
 @pytest.mark.parametrize(
