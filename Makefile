@@ -52,7 +52,7 @@ $(DEV_VENV)/ready: requirements/dev.txt pyproject.toml
 	$(call environment,$(DEV_VENV),requirements/dev.txt)
 
 define environment
-	@echo "Setting up $(1) from $(2) (hash-checked; once)"
+	@echo "Setting up $(1) from $(2) (hash-checked; once, up to a few minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "scanside needs Python 3.10 or later, and this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	@$(PYTHON) -m venv $(1)
 	@$(1)/bin/python $(PIP) --require-hashes -r $(2)

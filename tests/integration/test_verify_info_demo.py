@@ -143,6 +143,17 @@ def test_the_demonstration_never_removes_what_it_did_not_make(
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_the_demonstration_never_removes_the_folder_it_is_shown(
+    scanside: Command, tmp_path: Path
+) -> None:
+    mine = tmp_path / "demo" / "mine"
+    mine.mkdir(parents=True)
+    (tmp_path / "demo" / ".scanside-demo").touch()
+    done = scanside("demo", mine, "--output", tmp_path / "demo")
+    assert done.code == 2
+    assert mine.exists()
+
+
 def test_the_default_bundle_ships() -> None:
     assert (DEFAULT_BUNDLE / "manifest.json").exists()
     assert sum(p.stat().st_size for p in DEFAULT_BUNDLE.iterdir()) < 10_000_000

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import builtins
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,3 +144,26 @@ def test_a_named_backend_is_never_replaced(toy_path: Path) -> None:
         Pipeline.open(open_bundle(toy_path), backend="tensorrt")
     with pytest.raises(UsageError, match="'gpu'"):
         Pipeline.open(open_bundle(toy_path), backend="gpu")
+
+
+def test_an_onnxruntime_that_is_broken_is_not_called_missing(
+    toy_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "onnxruntime":
+            raise ImportError("libfoo.so.1: cannot open shared object file")
+        return real(name, *args, **kwargs)
+
+    real = builtins.__import__
+    bundle = open_bundle(toy_path)
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(BackendError, match=r"cannot be imported: libfoo\.so\.1"):
+        Pipeline.open(bundle, backend="cpu")
+
+
+def test_an_onnxruntime_that_is_missing_is_named_with_its_extra(
+    toy_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BackendError, match=r"pip install 'scanside\[cpu\]'"):
+        Pipeline.open(open_bundle(toy_path), backend="cpu")
