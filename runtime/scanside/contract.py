@@ -11,7 +11,15 @@ import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from scanside.evidence import (
+    Calibration,
+    Guard,
+    HalfCertificate,
+    Parity,
+)
+from scanside.fields import FileName, Part, Positive, Probability, Sha256
 
 __all__ = [
     "BUNDLE_SCHEMA",
@@ -20,6 +28,8 @@ __all__ = [
     "AuxiliaryFile",
     "Calibration",
     "Golden",
+    "Guard",
+    "HalfCertificate",
     "InputContract",
     "License",
     "Manifest",
@@ -42,19 +52,8 @@ PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8")
 Role = Literal["classifier", "segmenter"]
 ROLES: Final[tuple[Role, ...]] = ("classifier", "segmenter")
 
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(gt=0)]
-FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
-"""A file of the bundle: a bare name, so that no path can leave the folder."""
 
-
-class _Part(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every structure here: immutable and strict (`kw_only` is not inherited)."""
-
-
-class InputContract(_Part, frozen=True, kw_only=True):
+class InputContract(Part, frozen=True, kw_only=True):
     """What the models take: uint8, ``[N, 256, 256, 3]``, scaled inside the graph."""
 
     name: Literal["image"] = "image"
@@ -69,7 +68,7 @@ class InputContract(_Part, frozen=True, kw_only=True):
     scaling: Literal["(x - 128) / 128 in the graph"] = "(x - 128) / 128 in the graph"
 
 
-class Thresholds(_Part, frozen=True, kw_only=True):
+class Thresholds(Part, frozen=True, kw_only=True):
     """The probabilities at which the pipeline decides.
 
     Attributes
@@ -97,42 +96,7 @@ class Thresholds(_Part, frozen=True, kw_only=True):
             )
 
 
-class Parity(_Part, frozen=True, kw_only=True):
-    """How far a model file's outputs lie from those of the model it was made from.
-
-    Attributes
-    ----------
-    reference
-        What it was compared with, for instance ``keras 3.15.1``.
-    slices
-        The number of slices compared.
-    data
-        What the slices were, for instance ``LGG validation patients``.
-    max_abs_error
-        The largest absolute difference of any output value.
-    same_decision
-        The share of slices with the same side of the gate (classifier) or, for the segmenter,
-        with a mask Dice of at least 0.999.
-    """
-
-    reference: str
-    slices: Positive
-    data: str
-    max_abs_error: Annotated[float, Meta(ge=0)]
-    same_decision: Probability
-
-
-class Calibration(_Part, frozen=True, kw_only=True):
-    """Where the scales of an INT8 file come from."""
-
-    method: str
-    slices: Positive
-    patients: Positive
-    images_sha256: Sha256
-    tools: dict[str, str]
-
-
-class ModelFile(_Part, frozen=True, kw_only=True):
+class ModelFile(Part, frozen=True, kw_only=True):
     """One ONNX file of a bundle."""
 
     file: FileName
@@ -141,9 +105,10 @@ class ModelFile(_Part, frozen=True, kw_only=True):
     opset: Positive
     parity: Parity
     calibration: Calibration | None = None
+    half: HalfCertificate | None = None
 
 
-class Tolerance(_Part, frozen=True, kw_only=True):
+class Tolerance(Part, frozen=True, kw_only=True):
     """How far outputs may lie from the golden ones on any backend, in one precision.
 
     Attributes
@@ -164,7 +129,7 @@ class Tolerance(_Part, frozen=True, kw_only=True):
     mask_dice: Annotated[float, Meta(gt=0, le=1)]
 
 
-class Golden(_Part, frozen=True, kw_only=True):
+class Golden(Part, frozen=True, kw_only=True):
     """The file of golden slices and the tolerances of `verify`, by precision."""
 
     file: FileName
@@ -173,7 +138,7 @@ class Golden(_Part, frozen=True, kw_only=True):
     tolerances: dict[Precision, Tolerance]
 
 
-class AuxiliaryFile(_Part, frozen=True, kw_only=True):
+class AuxiliaryFile(Part, frozen=True, kw_only=True):
     """A file of the bundle that is no model: the model card, the licence of the weights."""
 
     file: FileName
@@ -181,7 +146,7 @@ class AuxiliaryFile(_Part, frozen=True, kw_only=True):
     size: Positive
 
 
-class License(_Part, frozen=True, kw_only=True):
+class License(Part, frozen=True, kw_only=True):
     """The licence of the weights, apart from the code's."""
 
     name: str
@@ -189,7 +154,7 @@ class License(_Part, frozen=True, kw_only=True):
     text: AuxiliaryFile
 
 
-class Provenance(_Part, frozen=True, kw_only=True):
+class Provenance(Part, frozen=True, kw_only=True):
     """Where the bundle comes from."""
 
     command: str
@@ -200,7 +165,7 @@ class Provenance(_Part, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
-class Manifest(_Part, frozen=True, kw_only=True):
+class Manifest(Part, frozen=True, kw_only=True):
     """``manifest.json`` of a bundle."""
 
     schema: Literal["scanside.bundle/1"] = BUNDLE_SCHEMA
@@ -216,6 +181,7 @@ class Manifest(_Part, frozen=True, kw_only=True):
     license: License
     provenance: Provenance
     metrics: dict[str, Any]
+    guards: dict[Precision, Guard] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for role in ROLES:

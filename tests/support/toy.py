@@ -23,11 +23,11 @@ from scanside.contract import (
     License,
     Manifest,
     ModelFile,
-    Parity,
     Provenance,
     Thresholds,
     Tolerance,
 )
+from scanside.evidence import Parity
 
 if TYPE_CHECKING:
     from pathlib import Path
