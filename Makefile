@@ -6,7 +6,7 @@ DEV_VENV ?= .venv-dev
 DATA ?=
 
 PIP = -m pip --disable-pip-version-check --quiet install
-SOURCES = runtime training export tests benchmarks
+SOURCES = runtime training export calibration tests benchmarks
 
 .PHONY: demo test test-fast test-runtime lint bench lock clean
 

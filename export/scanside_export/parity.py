@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from scanside.evidence import Parity
 from scanside.errors import ExtraNotInstalledError, ParityError
+from scanside.evidence import Parity
 from scanside.verification import dice
 from scanside_export.graphspec import INPUT_NAME, OUTPUTS
 

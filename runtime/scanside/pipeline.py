@@ -1,8 +1,8 @@
 """The two-stage pipeline: preprocess, classify, gate, segment, postprocess.
 
 `Pipeline.analyse` is the latency path: one slice, no queues. `scanside.runner` is the streaming
-path: it overlaps reading and preparing the next slices, and writing the last ones, with the
-models at work on this one. Both call `Pipeline.analyse_prepared`, so both decide the same.
+path: it reads and prepares the next slices while several are with the models side by side. Both
+call `Pipeline.analyse_prepared`, so both decide the same.
 """
 
 from __future__ import annotations
@@ -144,10 +144,23 @@ class Pipeline:
 
     @classmethod
     def open(
-        cls, bundle: Bundle, *, backend: str = "auto", precision: Precision | None = None
+        cls,
+        bundle: Bundle,
+        *,
+        backend: str = "auto",
+        precision: Precision | None = None,
+        streaming: bool = False,
     ) -> Pipeline:
-        """Load a bundle's models; see `scanside.backends.load` for parameters and errors."""
-        loaded = backends.load(backend, bundle, precision)
+        """Load a bundle's models.
+
+        Parameters
+        ----------
+        bundle, backend, precision
+            As for `scanside.backends.load`, with its errors.
+        streaming
+            Make the most slices a second, where the default is the least time for one slice.
+        """
+        loaded = backends.load(backend, bundle, precision, streaming=streaming)
         return cls(loaded.backend, bundle.manifest.thresholds, fallback=loaded.fallback)
 
     def __enter__(self) -> Pipeline:

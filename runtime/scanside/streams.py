@@ -91,38 +91,35 @@ class InOrder(Generic[T]):
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
-        self._waiting: deque[tuple[T, Future[None] | None]] = deque()
+        self._waiting: deque[Future[T]] = deque()
 
-    def add(self, result: T, job: Future[None] | None) -> Iterator[T]:
-        """Add a result that is to be handed on when its job is done.
+    def add(self, job: Future[T]) -> Iterator[T]:
+        """Add the job that makes the next result.
 
         Parameters
         ----------
-        result
-            What to hand on.
         job
-            What must end first; none where nothing must.
+            A job that was submitted.
 
         Yields
         ------
         result
-            Each result whose turn it is. An error of its job is raised here.
+            Each result whose turn it is. An error of its job is raised here, in its place.
         """
-        self._waiting.append((result, job))
-        while self._waiting and (len(self._waiting) > self._depth or self._first_is_done()):
-            yield self._next()
+        self._waiting.append(job)
+        while self._waiting and (len(self._waiting) > self._depth or self._waiting[0].done()):
+            yield self._waiting.popleft().result()
 
     def drain(self) -> Iterator[T]:
         """Yield the rest, waiting for each job."""
         while self._waiting:
-            yield self._next()
+            yield self._waiting.popleft().result()
 
-    def _first_is_done(self) -> bool:
-        job = self._waiting[0][1]
-        return job is None or job.done()
-
-    def _next(self) -> T:
-        result, job = self._waiting.popleft()
-        if job is not None:
-            job.result()
-        return result
+    def rescue(self) -> Iterator[T]:
+        """After a failure: cancel the jobs that have not begun, and yield what the others made."""
+        for job in self._waiting:
+            job.cancel()
+        for job in self._waiting:
+            if not job.cancelled() and job.exception() is None:
+                yield job.result()
+        self._waiting.clear()

@@ -26,7 +26,7 @@ def tracked() -> list[Path]:
 def sources() -> list[Path]:
     return [
         path
-        for top in ("runtime", "training", "export")
+        for top in ("runtime", "training", "export", "calibration")
         for path in sorted((ROOT / top).rglob("*.py"))
     ]
 

@@ -469,7 +469,10 @@ def test_a_device_that_fails_takes_no_finished_slice_with_it(
     done = scanside("run", tmp_path / "in", "--bundle", toy_path, "--output", out)
     assert done.code == 8
     assert "the device is gone" in done.err
-    assert len(done.slices) == 9 == len(list((out / "masks").iterdir()))
+    assert 9 <= len(done.slices) < 12  # other lanes may have been at later slices
+    assert {s["mask"] for s in done.slices} == {
+        f"masks/{f.name}" for f in (out / "masks").iterdir()
+    }
 
 
 def test_a_damaged_page_takes_no_other_page_with_it(

@@ -37,6 +37,7 @@ class KerasBackend:
 
     name: Final = "keras"
     precision: Final[Precision] = "fp32"
+    lanes: Final = 1
 
     def __init__(self, classifier: Path, segmenter: Path) -> None:
         self._classifier = _load(classifier)

@@ -17,7 +17,7 @@ class Backend(Protocol):
     """The two models of a bundle, loaded in one precision, ready to run.
 
     A backend computes and nothing else: it never decides, never normalises, and never falls
-    back to another device. It belongs to the thread that made it.
+    back to another device. Any thread may call it, at most `lanes` of them at once.
 
     Attributes
     ----------
@@ -25,6 +25,8 @@ class Backend(Protocol):
         As in ``--backend``: ``cpu``, ``tensorrt``, ...
     precision
         The precision of the loaded models.
+    lanes
+        Number of threads whose calls it computes side by side.
     """
 
     @property
@@ -34,6 +36,10 @@ class Backend(Protocol):
     @property
     def precision(self) -> Precision:
         """Precision of the loaded models."""
+
+    @property
+    def lanes(self) -> int:
+        """Number of threads whose calls it computes side by side."""
 
     def classify(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the classifier.

@@ -29,7 +29,7 @@ _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
 _ERRORS_ONLY: Final = 3
 
 
-def load(bundle: Bundle, precision: Precision) -> OnnxRuntimeBackend:
+def load(bundle: Bundle, precision: Precision, *, lanes: int = 1) -> OnnxRuntimeBackend:
     """Load both models of a bundle.
 
     Parameters
@@ -38,6 +38,8 @@ def load(bundle: Bundle, precision: Precision) -> OnnxRuntimeBackend:
         The opened bundle.
     precision
         One of the bundle's precisions.
+    lanes
+        Number of threads whose calls are computed side by side, each on its share of the cores.
 
     Raises
     ------
@@ -48,7 +50,9 @@ def load(bundle: Bundle, precision: Precision) -> OnnxRuntimeBackend:
     BundleError
         If the bundle does not hold the precision.
     """
-    return OnnxRuntimeBackend(bundle, precision, threads=usable_cores())
+    return OnnxRuntimeBackend(
+        bundle, precision, lanes=lanes, threads=max(1, usable_cores() // lanes)
+    )
 
 
 def usable_cores() -> int:
@@ -70,14 +74,17 @@ class OnnxRuntimeBackend:
         The opened bundle.
     precision
         One of the bundle's precisions.
+    lanes
+        Number of threads whose calls are computed side by side.
     threads
-        Threads that compute one model.
+        Threads that compute one call.
     """
 
     name: Final = "cpu"
 
-    def __init__(self, bundle: Bundle, precision: Precision, *, threads: int) -> None:
+    def __init__(self, bundle: Bundle, precision: Precision, *, lanes: int, threads: int) -> None:
         self.precision: Final = precision
+        self.lanes: Final = lanes
         self._threads = threads
         self._classifier = _session(bundle, "classifier", precision, threads)
         self._segmenter = _session(bundle, "segmenter", precision, threads)
@@ -97,6 +104,7 @@ class OnnxRuntimeBackend:
         return {
             "onnxruntime": str(onnxruntime.__version__),
             "provider": _PROVIDER,
+            "lanes": str(self.lanes),
             "threads": str(self._threads),
         }
 

@@ -122,17 +122,27 @@ def run(  # noqa: PLR0913 - one parameter an option
             page=page,
             note=note,
         )
-        pipeline = stack.enter_context(Pipeline.open(opened, backend=backend, precision=precision))
+        found = discover(inputs)
+        pipeline = stack.enter_context(
+            Pipeline.open(
+                opened, backend=backend, precision=precision, streaming=len(found.files) > 1
+            )
+        )
         if pipeline.fallback is not None:
             click.echo(f"scanside: using {pipeline.backend.name}: {pipeline.fallback}", err=True)
-        return _execute(job, opened, pipeline, stop, strict=strict)
+        return _execute(job, found, opened, pipeline, stop, strict=strict)
 
 
 def _execute(
-    job: _Job, bundle: Bundle, pipeline: Pipeline, stop: threading.Event, *, strict: bool
+    job: _Job,
+    found: Discovery,
+    bundle: Bundle,
+    pipeline: Pipeline,
+    stop: threading.Event,
+    *,
+    strict: bool,
 ) -> int:
     """Do a job and return its exit code; what was done until an interruption is kept."""
-    found = discover(job.inputs)
     if job.output is not None:
         job.output.clear()
     tally = Tally(job.options.spacing)

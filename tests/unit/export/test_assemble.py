@@ -7,8 +7,8 @@ import pytest
 import toy
 from scanside import open_bundle
 from scanside.contract import Provenance, Thresholds
-from scanside.evidence import Parity
 from scanside.errors import OutputError, ParityError
+from scanside.evidence import Parity
 from scanside_export.assemble import (
     Description,
     Exported,

@@ -25,6 +25,7 @@ class StubBackend:
 
     name = "stub"
     precision = "fp32"
+    lanes = 1
 
     def __init__(self, probability: Any, plane: Any = 0.0) -> None:
         self.probability, self.plane = probability, plane
