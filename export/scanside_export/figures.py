@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from scanside.bundlestore import MANIFEST
 from scanside.contract import Thresholds, field_path
 from scanside.errors import BundleError, UsageError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["read_figures"]
+__all__ = ["read_figures", "read_figures_of_bundle"]
 
 _GROUPS: Final = ("classifier.", "segmenter.", "pipeline.")
 """Figures that are quoted, by the beginning of their names; those by lesion size are not."""
@@ -38,6 +39,7 @@ class _Metrics(msgspec.Struct, frozen=True):
     thresholds: Thresholds
     bootstrap: dict[str, Any]
     figures: dict[str, dict[str, float | None]]
+    robustness: dict[str, dict[str, dict[str, float | None]]] = msgspec.field(default_factory=dict)
 
 
 def read_figures(path: Path, thresholds: Thresholds, models: Iterable[Path]) -> dict[str, Any]:
@@ -55,8 +57,8 @@ def read_figures(path: Path, thresholds: Thresholds, models: Iterable[Path]) -> 
     Returns
     -------
     dict
-        ``subject`` (the dataset and the part of it), ``models``, ``bootstrap``, ``notes``, and
-        ``figures``: value, low and high by dotted name.
+        ``subject`` (the dataset and the part of it), ``models``, ``bootstrap``, ``notes``,
+        ``figures``: value, low and high by dotted name, and ``robustness``: the same by change.
 
     Raises
     ------
@@ -65,26 +67,73 @@ def read_figures(path: Path, thresholds: Thresholds, models: Iterable[Path]) -> 
     BundleError
         If the figures were measured at other thresholds, or on other models.
     """
+    metrics = _read(path)
+    _check_thresholds(path, metrics.thresholds, thresholds)
+    _check_models(path, metrics.models.sha256, models)
+    return _quoted(metrics)
+
+
+def read_figures_of_bundle(
+    path: Path, thresholds: Thresholds, manifest_sha256: str
+) -> dict[str, Any]:
+    """Read the figures that were measured on a bundle itself.
+
+    Parameters
+    ----------
+    path
+        ``metrics.json``, as ``scanside evaluate BUNDLE`` writes it.
+    thresholds
+        The thresholds of the bundle.
+    manifest_sha256
+        Hash of the bundle's manifest.
+
+    Returns
+    -------
+    dict
+        As `read_figures`, with its errors.
+    """
+    metrics = _read(path)
+    _check_thresholds(path, metrics.thresholds, thresholds)
+    measured = metrics.models.sha256.get(MANIFEST)
+    if measured != manifest_sha256:
+        raise BundleError(
+            f"{path} was measured on {metrics.models.name} ({MANIFEST} {str(measured)[:12]})",
+            accepted=f"figures of this very bundle ({MANIFEST} {manifest_sha256[:12]})",
+            remedy="run scanside evaluate on it",
+        )
+    return _quoted(metrics)
+
+
+def _read(path: Path) -> _Metrics:
     try:
-        metrics = msgspec.json.decode(path.read_bytes(), type=_Metrics)
+        return msgspec.json.decode(path.read_bytes(), type=_Metrics)
     except msgspec.ValidationError as error:
         what, field = field_path(error)
         raise _no_metrics(f"{path}: {field}: {what}") from None
     except (OSError, msgspec.DecodeError) as error:
         raise _no_metrics(f"{path}: {error}") from None
-    _check_thresholds(path, metrics.thresholds, thresholds)
-    _check_models(path, metrics.models.sha256, models)
+
+
+def _quoted(metrics: _Metrics) -> dict[str, Any]:
     return {
         "subject": metrics.subject,
         "models": msgspec.to_builtins(metrics.models),
         "bootstrap": metrics.bootstrap,
         "notes": list(metrics.notes),
         "figures": {
-            name: {end: figure.get(end) for end in ("value", "low", "high")}
+            name: _ends(figure)
             for name, figure in metrics.figures.items()
             if name.startswith(_GROUPS)
         },
+        "robustness": {
+            change: {name: _ends(figure) for name, figure in figures.items()}
+            for change, figures in metrics.robustness.items()
+        },
     }
+
+
+def _ends(figure: dict[str, float | None]) -> dict[str, float | None]:
+    return {end: figure.get(end) for end in ("value", "low", "high")}
 
 
 def _check_thresholds(path: Path, measured: Thresholds, wanted: Thresholds) -> None:

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import cv2
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -18,14 +19,31 @@ from scanside.evaluation.metrics import calibration_curve, dice
 from scanside_training.evaluate import decided, figures, outcomes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from scanside.evaluation.gating import GatePoint, Outcomes
     from scanside_training.evaluate import Patient
 
-__all__ = ["METRICS_SCHEMA", "Measurement", "Metrics", "Models", "Subject", "build_metrics"]
+__all__ = [
+    "METRICS_SCHEMA",
+    "ROBUST",
+    "Measurement",
+    "Metrics",
+    "Models",
+    "Subject",
+    "build_metrics",
+]
 
 METRICS_SCHEMA: Final = "scanside.metrics/1"
+
+ROBUST: Final = {
+    "classifier.auc": "AUC",
+    "pipeline.lesion_sensitivity_at_gate": "sensitivity at the gate, 100 px and more",
+    "pipeline.skipped": "skipped by the gate",
+    "segmenter.volume_dice": "volume Dice, segmenter alone",
+    "pipeline.volume_dice": "volume Dice, after gating",
+}
+"""The figures that are told of every variant, with their short labels."""
 
 _SEED: Final = 0
 _CURVE_POINTS: Final = 51
@@ -138,6 +156,9 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         What the gate would cost and save at other thresholds.
     patients
         One row each.
+    robustness
+        The figures of `ROBUST` by variant (`scanside_training.variants`) and name; empty where it
+        was not measured.
     versions
         Of scanside, Python, NumPy and OpenCV.
     """
@@ -152,6 +173,7 @@ class Metrics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     calibration: tuple[dict[str, float], ...]
     cost_curve: tuple[dict[str, float | None], ...]
     patients: tuple[Row, ...]
+    robustness: dict[str, dict[str, Measurement]] = msgspec.field(default_factory=dict)
     versions: dict[str, str]
 
 
@@ -163,6 +185,7 @@ def build_metrics(
     notes: Sequence[str],
     *,
     resamples: int = RESAMPLES,
+    variants: Mapping[str, Sequence[Patient]] | None = None,
 ) -> Metrics:
     """Turn measured patients into the document.
 
@@ -174,18 +197,24 @@ def build_metrics(
         What was measured, on what, at which thresholds, and what the reader must know.
     resamples
         Of the bootstrap.
+    variants
+        The same patients measured on changed slices, by the change's name.
     """
     outcomes = outcomes_of(patients)
-    estimates = bootstrap(
-        patients, lambda drawn: figures(drawn, thresholds), seed=_SEED, resamples=resamples
-    )
+
+    def estimate(measured: Sequence[Patient]) -> dict[str, Measurement]:
+        estimates = bootstrap(
+            measured, lambda drawn: figures(drawn, thresholds), seed=_SEED, resamples=resamples
+        )
+        return {name: _measurement(each) for name, each in estimates.items()}
+
     return Metrics(
         notes=tuple(notes),
         models=models,
         subject=subject,
         thresholds=thresholds,
         bootstrap={"unit": "patient", "resamples": resamples, "level": LEVEL, "seed": _SEED},
-        figures={name: _measurement(estimate) for name, estimate in estimates.items()},
+        figures=estimate(patients),
         calibration=tuple(
             each._asdict() for each in calibration_curve(outcomes.true > 0, outcomes.probability)
         ),
@@ -194,6 +223,10 @@ def build_metrics(
             for point in _curve(outcomes, thresholds)
         ),
         patients=tuple(_row(patient, thresholds) for patient in patients),
+        robustness={
+            name: {each: value for each, value in estimate(measured).items() if each in ROBUST}
+            for name, measured in (variants or {}).items()
+        },
         versions={
             "scanside": version("scanside"),
             "python": platform.python_version(),

@@ -18,6 +18,7 @@ from scanside.gate import is_probability
 from scanside.postprocess import is_probability_map
 from scanside.preprocess import Geometry, preprocess, restore
 from scanside.streams import prefetch
+from scanside_training.variants import ORIGINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from scanside.backends.base import Backend
     from scanside.evaluation.dataset import DatasetSlice
+    from scanside_training.variants import Variant
 
 __all__ = ["Measured", "Prediction", "measure", "predict"]
 
@@ -87,7 +89,9 @@ class _Ready(NamedTuple):
     geometry: Geometry
 
 
-def predict(slices: Sequence[DatasetSlice], backend: Backend) -> Iterator[Prediction]:
+def predict(
+    slices: Sequence[DatasetSlice], backend: Backend, variant: Variant = ORIGINAL
+) -> Iterator[Prediction]:
     """Run both models on slices, in their order.
 
     Parameters
@@ -96,6 +100,8 @@ def predict(slices: Sequence[DatasetSlice], backend: Backend) -> Iterator[Predic
         Of an indexed dataset.
     backend
         The loaded models.
+    variant
+        How each slice is changed first; the plane is brought back.
 
     Raises
     ------
@@ -104,7 +110,7 @@ def predict(slices: Sequence[DatasetSlice], backend: Backend) -> Iterator[Predic
     BackendError
         If an output is not of the contract: a wrong shape, or values that are no probability.
     """
-    with closing(prefetch(_batches(slices), _AHEAD)) as batches:
+    with closing(prefetch(_batches(slices, variant), _AHEAD)) as batches:
         for batch in batches:
             images = np.stack([ready.image for ready in batch])
             probabilities = backend.classify(images)
@@ -116,7 +122,7 @@ def predict(slices: Sequence[DatasetSlice], backend: Backend) -> Iterator[Predic
                     ready.item,
                     ready.pixels,
                     float(probability[0]),
-                    restore(plane, ready.geometry),
+                    variant.back(restore(plane, ready.geometry), ready.pixels.shape[:2]),
                 )
 
 
@@ -125,6 +131,7 @@ def measure(
     backend: Backend,
     mask_threshold: float,
     progress: Callable[[int], None] = lambda _: None,
+    variant: Variant = ORIGINAL,
 ) -> list[Measured]:
     """Compare the models' outputs with the truth.
 
@@ -138,6 +145,8 @@ def measure(
         A pixel with ``mask_probability >= mask_threshold`` belongs to the predicted mask.
     progress
         Called with the number of slices done.
+    variant
+        How each slice is changed first.
 
     Returns
     -------
@@ -145,7 +154,7 @@ def measure(
         One a slice, in their order. Raises what `predict` raises.
     """
     measured = []
-    for prediction in predict(slices, backend):
+    for prediction in predict(slices, backend, variant):
         predicted = prediction.plane >= mask_threshold
         true = load_mask(prediction.item)
         measured.append(
@@ -160,12 +169,12 @@ def measure(
     return measured
 
 
-def _batches(slices: Sequence[DatasetSlice]) -> Iterator[list[_Ready]]:
+def _batches(slices: Sequence[DatasetSlice], variant: Variant) -> Iterator[list[_Ready]]:
     for start in range(0, len(slices), _BATCH):
         batch = []
         for item in slices[start : start + _BATCH]:
             pixels = load_image(item)
-            batch.append(_Ready(item, pixels, *preprocess(pixels)))
+            batch.append(_Ready(item, pixels, *preprocess(variant.change(pixels))))
         yield batch
 
 

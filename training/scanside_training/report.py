@@ -6,6 +6,7 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from scanside_training.document import ROBUST
 from scanside_training.evaluate import SIZES
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def _page(
         yield "".join(_row(label, metrics.figures[name]) for name, label in rows)
         yield "</table>"
     yield "<h3>By lesion size</h3>" + _by_size(metrics)
+    if metrics.robustness:
+        yield "<h3>On changed slices</h3>" + _robustness(metrics)
     yield "<h2>Plots</h2><div class=plots>"
     for title, content in plots.items():
         yield f"<figure><figcaption>{escape(title)}</figcaption>{_image(content, title)}</figure>"
@@ -170,6 +173,16 @@ def _by_size(metrics: Metrics) -> str:
         + "".join(rows)
         + "</table></div>"
     )
+
+
+def _robustness(metrics: Metrics) -> str:
+    table = {"as it is": metrics.figures, **metrics.robustness}
+    head = "".join(f"<th>{label}" for label in ROBUST.values())
+    rows = "".join(
+        f"<tr><td>{escape(name)}" + "".join(f"<td>{_cell(figures[each])}" for each in ROBUST)
+        for name, figures in table.items()
+    )
+    return f"<div class=wide><table><tr><th>Change{head}{rows}</table></div>"
 
 
 def _cell(figure: Measurement) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scanside.errors import BundleError, UsageError
-from scanside_export.figures import read_figures
+from scanside_export.figures import read_figures, read_figures_of_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def test_the_figures_are_quoted_with_their_split(
     assert found["figures"] == {"classifier.auc": {"value": 0.9, "low": 0.8, "high": None}}
     assert found["subject"] == document["subject"]
     assert found["notes"] == ["Read this."]
-    assert set(found) == {"subject", "models", "bootstrap", "notes", "figures"}
+    assert set(found) == {"subject", "models", "bootstrap", "notes", "figures", "robustness"}
 
 
 @pytest.mark.parametrize("name", ["gate", "decision", "mask"])
@@ -95,3 +95,16 @@ def test_another_document_is_refused(
     with pytest.raises(UsageError, match=said) as caught:
         read(document_, tmp_path, thresholds, models)
     assert "scanside evaluate" in caught.value.accepted
+
+
+def test_figures_of_another_bundle_are_refused(
+    document: dict[str, Any], tmp_path: Path, thresholds: Thresholds
+) -> None:
+    path = tmp_path / "metrics.json"
+    document["models"]["sha256"] = {"manifest.json": "a" * 64}
+    document["robustness"] = {"rotated": {"classifier.auc": {"value": 0.8, "low": 0.7, "high": 1}}}
+    path.write_text(json.dumps(document))
+    found = read_figures_of_bundle(path, thresholds, "a" * 64)
+    assert found["robustness"]["rotated"]["classifier.auc"]["low"] == 0.7
+    with pytest.raises(BundleError, match="this very bundle"):
+        read_figures_of_bundle(path, thresholds, "b" * 64)

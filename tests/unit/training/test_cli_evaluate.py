@@ -12,6 +12,7 @@ import pytest
 
 from scanside.evaluation.dataset import index_dataset
 from scanside.evaluation.splits import Split, write_split
+from scanside_training.document import ROBUST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,3 +199,24 @@ def test_without_matplotlib_nothing_is_begun(
     assert done.code == 8
     assert "pip install 'scanside[report]'" in done.err
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_changed_slices_are_measured_on_request(
+    scanside: Command, toy_path: Path, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "report"
+    done = scanside(
+        "evaluate", toy_path, "--data", folder, "--output", output, "--robustness", *FEW
+    )
+    assert done.code == 0, done.err
+    metrics = json.loads((output / "metrics.json").read_bytes())
+    robustness = metrics["robustness"]
+    assert len(robustness) == 7
+    assert all(set(figures) == set(ROBUST) for figures in robustness.values())
+    as_it_is = {name: metrics["figures"][name] for name in ROBUST}
+    assert any(figures != as_it_is for figures in robustness.values())
+    turned = robustness["rotated by 10 degrees"]["segmenter.volume_dice"]["value"]
+    assert turned == pytest.approx(metrics["figures"]["segmenter.volume_dice"]["value"], abs=0.05)
+    page = (output / "report.html").read_text()
+    assert all(name in page for name in robustness)

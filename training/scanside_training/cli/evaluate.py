@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from scanside.contract import Precision
     from scanside.evaluation.dataset import DatasetSlice
     from scanside_training.document import Metrics, Subject
+    from scanside_training.evaluate import Patient
     from scanside_training.load import Loaded
     from scanside_training.measure import Measured
     from scanside_training.report_pictures import Shown
+    from scanside_training.variants import Variant
 
 __all__ = ["evaluate"]
 
@@ -122,6 +124,12 @@ class _Chosen(NamedTuple):
     show_default=True,
     help="Of the bootstrap behind every interval.",
 )
+@click.option(
+    "--robustness",
+    is_flag=True,
+    help="Measure again on changed slices: sequences missing, other intensities, rotated, other"
+    " sizes. Takes eight times as long.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the report that --output holds.")
 def evaluate(  # noqa: PLR0913 - one parameter an option
     *,
@@ -137,6 +145,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     sensitivity: float | None,
     indeterminate: float,
     resamples: int,
+    robustness: bool,
     overwrite: bool,
 ) -> None:
     """Measure a bundle, or two Keras models, on labelled slices, patient by patient.
@@ -150,6 +159,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
 
     require_matplotlib("scanside evaluate")
     from scanside_training.load import Chosen, check_models, open_models
+    from scanside_training.variants import VARIANTS
 
     if sensitivity is not None and (gate is not None or decision is not None):
         raise click.UsageError("--sensitivity chooses the thresholds; leave out those given")
@@ -161,7 +171,9 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         if loaded.fallback is not None:
             click.echo(f"scanside: using {loaded.backend.name}: {loaded.fallback}", err=True)
         wanted = None if sensitivity is None else _Wanted(sensitivity, indeterminate)
-        metrics = _evaluate(loaded, chosen, output, resamples, wanted)
+        metrics = _evaluate(
+            loaded, chosen, output, resamples, wanted, variants=VARIANTS if robustness else ()
+        )
     for name, label in _TOLD:
         figure = metrics.figures[name]
         low, high = (_number(end) for end in (figure.low, figure.high))
@@ -170,7 +182,13 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
 
 
 def _evaluate(
-    loaded: Loaded, chosen: _Chosen, output: Path, resamples: int, wanted: _Wanted | None
+    loaded: Loaded,
+    chosen: _Chosen,
+    output: Path,
+    resamples: int,
+    wanted: _Wanted | None,
+    *,
+    variants: Sequence[Variant],
 ) -> Metrics:
     from scanside_training.document import build_metrics
     from scanside_training.evaluate import by_patient, outcomes_of
@@ -195,11 +213,22 @@ def _evaluate(
         thresholds,
         _notes(loaded, chosen),
         resamples=resamples,
+        variants={each.name: _measured(loaded, chosen, each) for each in variants},
     )
     page = report_html(metrics, plots(metrics, patients), _pictures(measured, loaded))
     write_atomic(output / _METRICS, _json(metrics))
     write_atomic(output / _REPORT, page)
     return metrics
+
+
+def _measured(loaded: Loaded, chosen: _Chosen, variant: Variant) -> tuple[Patient, ...]:
+    from scanside_training.evaluate import by_patient
+    from scanside_training.measure import measure
+
+    with progress(len(chosen.slices), f"slices, {variant.name}") as update:
+        return by_patient(
+            measure(chosen.slices, loaded.backend, loaded.thresholds.mask, update, variant)
+        )
 
 
 def _choose(data: Path, split_file: Path | None, part: str | None) -> _Chosen:

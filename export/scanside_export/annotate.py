@@ -1,0 +1,60 @@
+"""A bundle again, with figures that were measured on it, and a card that quotes them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from scanside.contract import AuxiliaryFile
+from scanside_export.assemble import write_verified
+from scanside_export.card import model_card
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from scanside.bundle import Bundle
+
+__all__ = ["annotate"]
+
+
+def annotate(
+    bundle: Bundle,
+    destination: Path,
+    *,
+    metrics: Mapping[str, Any],
+    notes: str = "",
+    said: Mapping[str, str] | None = None,
+) -> Bundle:
+    """Write a bundle again with its own figures; models and golden slices stay as they are.
+
+    Parameters
+    ----------
+    bundle
+        The bundle that was measured.
+    destination
+        A folder or a ``.zip`` that does not exist.
+    metrics
+        What `read_figures_of_bundle` read.
+    notes
+        For the card: what the figures do not say, Markdown.
+    said
+        ``name``, ``version`` and ``description`` where they change.
+
+    Raises
+    ------
+    OutputError
+        If the destination exists or can't be written.
+    ParityError
+        If the bundle does not pass its golden slices on this machine; nothing is left behind.
+    """
+    manifest = msgspec.structs.replace(bundle.manifest, metrics=dict(metrics), **(said or {}))
+    files = {entry.file: bundle.read(field) for field, entry in manifest.files().items()}
+    content = model_card(manifest, notes).encode()
+    card = AuxiliaryFile(
+        file=manifest.card.file, sha256=hashlib.sha256(content).hexdigest(), size=len(content)
+    )
+    files[card.file] = content
+    return write_verified(destination, msgspec.structs.replace(manifest, card=card), files)
