@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from scanside_training.document import Measurement, Metrics
     from scanside_training.report_pictures import Shown
 
-__all__ = ["report_html"]
+__all__ = ["HEADLINES", "report_html"]
 
 _STYLE: Final = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:78rem;padding:0 1rem}
@@ -36,7 +36,7 @@ figcaption{font-size:.85rem;color:#41505e;overflow-wrap:anywhere}
 .plots figcaption{font-weight:600;color:#1c2733;margin-bottom:.3rem}
 """
 
-_HEADLINES: Final = (
+HEADLINES: Final = (
     ("Pipeline: after gating, on all slices", (
         ("pipeline.volume_dice", "Volume Dice, mean over patients"),
         ("pipeline.volume_iou", "Volume IoU, mean over patients"),
@@ -121,7 +121,7 @@ def _page(
     yield _subject(metrics)
     yield "".join(f"<p class=note>{escape(note)}</p>" for note in metrics.notes)
     yield "<h2>Figures</h2>"
-    for title, rows in _HEADLINES:
+    for title, rows in HEADLINES:
         yield f"<h3>{title}</h3><table><tr><th><th><th>95 % interval"
         yield "".join(_row(label, metrics.figures[name]) for name, label in rows)
         yield "</table>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -220,3 +221,17 @@ def test_changed_slices_are_measured_on_request(
     assert turned == pytest.approx(metrics["figures"]["segmenter.volume_dice"]["value"], abs=0.05)
     page = (output / "report.html").read_text()
     assert all(name in page for name in robustness)
+
+
+def test_a_page_without_slices_can_be_published(
+    scanside: Command, toy_path: Path, folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "report"
+    done = scanside("evaluate", toy_path, "--data", folder, "--output", output, "--markdown", *FEW)
+    assert done.code == 0, done.err
+    page = (output / "report.md").read_text()
+    figures = json.loads((output / "metrics.json").read_bytes())["figures"]
+    assert f"| AUC | {figures['classifier.auc']['value']:.3f} |" in page
+    linked = re.findall(r"\((plots/[a-z0-9-]+\.png)\)", page)
+    assert sorted(linked) == sorted(f"plots/{path.name}" for path in (output / "plots").iterdir())
+    assert len(linked) == 6

@@ -10,16 +10,17 @@ import click
 
 from scanside.cli.options import backend_options
 from scanside.cli.progress import progress
-from scanside.errors import InputError, OutputError
+from scanside.errors import OutputError
 from scanside.evaluation.bootstrap import RESAMPLES
 from scanside.writers.files import output_errors, write_atomic
+from scanside_training.cli.subject import choose, notes_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scanside.contract import Precision
-    from scanside.evaluation.dataset import DatasetSlice
-    from scanside_training.document import Metrics, Subject
+    from scanside_training.cli.subject import ChosenSlices
+    from scanside_training.document import Metrics
     from scanside_training.evaluate import Patient
     from scanside_training.load import Loaded
     from scanside_training.measure import Measured
@@ -31,13 +32,8 @@ __all__ = ["evaluate"]
 _METRICS: Final = "metrics.json"
 _REPORT: Final = "report.html"
 _THRESHOLDS: Final = "thresholds.json"
-
-_CAUTIONS: Final = {
-    "train": "The models were trained on these patients: the figures say how well they remember.",
-    "validation": "These patients chose the best epoch, and perhaps the thresholds: the figures"
-    " are kinder than those of patients kept aside.",
-    "all": "Among these patients may be some that the models were trained on.",
-}
+_MARKDOWN: Final = "report.md"
+_PLOTS: Final = "plots"
 
 _TOLD: Final = (
     ("classifier.auc", "classifier AUC"),
@@ -55,13 +51,6 @@ class _Wanted(NamedTuple):
 
     sensitivity: float
     indeterminate: float
-
-
-class _Chosen(NamedTuple):
-    """The slices to measure on, and what the document says of them."""
-
-    slices: tuple[DatasetSlice, ...]
-    subject: Subject
 
 
 @click.command()
@@ -130,6 +119,11 @@ class _Chosen(NamedTuple):
     help="Measure again on changed slices: sequences missing, other intensities, rotated, other"
     " sizes. Takes eight times as long.",
 )
+@click.option(
+    "--markdown",
+    is_flag=True,
+    help="Write report.md with its plots too: without pictures of slices, fit to be published.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the report that --output holds.")
 def evaluate(  # noqa: PLR0913 - one parameter an option
     *,
@@ -146,6 +140,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     indeterminate: float,
     resamples: int,
     robustness: bool,
+    markdown: bool,
     overwrite: bool,
 ) -> None:
     """Measure a bundle, or two Keras models, on labelled slices, patient by patient.
@@ -166,13 +161,19 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     asked = Chosen(backend, precision, gate, decision)
     check_models(models, asked)
     _prepare_output(output, overwrite=overwrite)
-    chosen = _choose(data, split, part)
+    chosen = choose(data, split, part)
     with open_models(models, asked) as loaded:
         if loaded.fallback is not None:
             click.echo(f"scanside: using {loaded.backend.name}: {loaded.fallback}", err=True)
         wanted = None if sensitivity is None else _Wanted(sensitivity, indeterminate)
         metrics = _evaluate(
-            loaded, chosen, output, resamples, wanted, variants=VARIANTS if robustness else ()
+            loaded,
+            chosen,
+            output,
+            resamples,
+            wanted,
+            variants=VARIANTS if robustness else (),
+            markdown=markdown,
         )
     for name, label in _TOLD:
         figure = metrics.figures[name]
@@ -183,17 +184,19 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
 
 def _evaluate(
     loaded: Loaded,
-    chosen: _Chosen,
+    chosen: ChosenSlices,
     output: Path,
     resamples: int,
     wanted: _Wanted | None,
     *,
     variants: Sequence[Variant],
+    markdown: bool,
 ) -> Metrics:
     from scanside_training.document import build_metrics
     from scanside_training.evaluate import by_patient, outcomes_of
     from scanside_training.measure import measure
     from scanside_training.report import report_html
+    from scanside_training.report_markdown import plot_name, report_markdown
     from scanside_training.report_plots import plots
     from scanside_training.thresholds import choose_thresholds
 
@@ -211,17 +214,23 @@ def _evaluate(
         loaded.described,
         chosen.subject,
         thresholds,
-        _notes(loaded, chosen),
+        notes_on(loaded, chosen),
         resamples=resamples,
         variants={each.name: _measured(loaded, chosen, each) for each in variants},
     )
-    page = report_html(metrics, plots(metrics, patients), _pictures(measured, loaded))
+    drawn = plots(metrics, patients)
+    if markdown:
+        files = {title: f"{_PLOTS}/{plot_name(title)}" for title in drawn}
+        for title, name in files.items():
+            write_atomic(output / name, drawn[title])
+        write_atomic(output / _MARKDOWN, report_markdown(metrics, files).encode())
+    page = report_html(metrics, drawn, _pictures(measured, loaded))
     write_atomic(output / _METRICS, _json(metrics))
     write_atomic(output / _REPORT, page)
     return metrics
 
 
-def _measured(loaded: Loaded, chosen: _Chosen, variant: Variant) -> tuple[Patient, ...]:
+def _measured(loaded: Loaded, chosen: ChosenSlices, variant: Variant) -> tuple[Patient, ...]:
     from scanside_training.evaluate import by_patient
     from scanside_training.measure import measure
 
@@ -231,62 +240,16 @@ def _measured(loaded: Loaded, chosen: _Chosen, variant: Variant) -> tuple[Patien
         )
 
 
-def _choose(data: Path, split_file: Path | None, part: str | None) -> _Chosen:
-    """Index the dataset and take the slices of the part."""
-    from scanside.evaluation.splits import check_split, read_split
-    from scanside_training.cli.indexing import index
-    from scanside_training.document import Subject
-
-    if split_file is None and part not in {None, "all"}:
-        raise click.UsageError(f"--part {part} needs --split")
-    split = None if split_file is None else read_split(split_file)
-    dataset = index(data)
-    part = part or ("all" if split is None else "test")
-    patients = dataset.patients
-    if split is not None:
-        check_split(split, dataset)
-        if part != "all":
-            patients = getattr(split, part)
-    if not patients:
-        raise InputError(
-            f"the {part} part of {split_file} has no patient",
-            accepted="a part with patients",
-            remedy="name another with --part, or split with a larger share",
-        )
-    slices = dataset.of(patients)
-    return _Chosen(
-        slices,
-        Subject(
-            dataset_sha256=dataset.sha256,
-            part=part,
-            split_seed=None if split is None else split.seed,
-            patients=len(patients),
-            slices=len(slices),
-            positive=sum(item.positive for item in slices),
-        ),
-    )
-
-
-def _notes(loaded: Loaded, chosen: _Chosen) -> list[str]:
-    """Say what the figures do not."""
-    subject = chosen.subject
-    notes = [_CAUTIONS[subject.part]] if subject.part in _CAUTIONS else []
-    if loaded.dataset_sha256 not in {None, subject.dataset_sha256}:
-        notes.append(
-            f"The bundle was made from another dataset ({str(loaded.dataset_sha256)[:12]})."
-        )
-    return notes
-
-
 def _pictures(measured: Sequence[Measured], loaded: Loaded) -> list[tuple[Shown, bytes]]:
     """Draw the chosen slices; they are predicted again, since no mask was kept."""
     import numpy as np
 
     from scanside.evaluation.dataset import load_mask
     from scanside_training.measure import predict
-    from scanside_training.report_pictures import choose, picture
+    from scanside_training.report_pictures import choose as choose_pictures
+    from scanside_training.report_pictures import picture
 
-    shown = choose(measured)
+    shown = choose_pictures(measured)
     predictions = predict([each.item for each in shown], loaded.backend)
     return [
         (
@@ -307,7 +270,7 @@ def _prepare_output(folder: Path, *, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    names = (_METRICS, _REPORT, _THRESHOLDS)
+    names = (_METRICS, _REPORT, _THRESHOLDS, _MARKDOWN)
     earlier = [name for name in names if (folder / name).exists()]
     if earlier and not overwrite:
         raise OutputError(
