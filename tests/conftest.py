@@ -24,6 +24,14 @@ settings.load_profile("scanside")
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCANSIDE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Folder of real MRI: ``SCANSIDE_DATA``, else ``../shared/data``; absent: skipped."""

@@ -14,6 +14,13 @@ Examples
 
 from __future__ import annotations
 
+import os
+
+# ONNX Runtime 1.29 and later write a device identifier to the user's cache and send usage events
+# to their maker unless this is set before they are imported (microsoft/onnxruntime#27379). A
+# scanner's computer sends nothing that its site has not asked for; a site that set it decides.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from scanside.bundle import Bundle, open_bundle
 from scanside.errors import (
     BackendError,

@@ -127,7 +127,9 @@ class Pipeline:
     thresholds
         The bundle's thresholds.
     fallback
-        Why ``auto`` took no better backend, if it did not.
+        What ``auto`` could not use here and why, if anything.
+    reason
+        By what measurement ``auto`` took this backend, if it had a choice.
 
     Examples
     --------
@@ -136,11 +138,17 @@ class Pipeline:
     """
 
     def __init__(
-        self, backend: Backend, thresholds: Thresholds, *, fallback: str | None = None
+        self,
+        backend: Backend,
+        thresholds: Thresholds,
+        *,
+        fallback: str | None = None,
+        reason: str | None = None,
     ) -> None:
         self.backend: Final = backend
         self.thresholds: Final = thresholds
         self.fallback: Final = fallback
+        self.reason: Final = reason
 
     @classmethod
     def open(
@@ -161,7 +169,8 @@ class Pipeline:
             Make the most slices a second, where the default is the least time for one slice.
         """
         loaded = backends.load(backend, bundle, precision, streaming=streaming)
-        return cls(loaded.backend, bundle.manifest.thresholds, fallback=loaded.fallback)
+        thresholds = bundle.manifest.thresholds
+        return cls(loaded.backend, thresholds, fallback=loaded.fallback, reason=loaded.reason)
 
     def __enter__(self) -> Pipeline:
         return self

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from scanside.cli.main import cli
 
-HEAVY = ("tensorflow", "keras", "torch", "tf2onnx", "click", "rich", "matplotlib", "onnx")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "torch",
+    "tf2onnx",
+    "click",
+    "rich",
+    "matplotlib",
+    "onnx",
+    "openvino",
+)
 
 CPU_SECONDS_BEYOND_DEPENDENCIES = 0.25
 
@@ -58,7 +73,17 @@ def commands() -> list[list[str]]:
 @pytest.mark.parametrize("words", [[], *commands()], ids=" ".join)
 def test_help_works_with_only_the_core_installed(words: list[str]) -> None:
     """The imports of everything that an extra brings are made to fail."""
-    extras = ("tensorflow", "keras", "torch", "tf2onnx", "onnx", "onnxruntime", "matplotlib")
+    extras = (
+        "tensorflow",
+        "keras",
+        "torch",
+        "tf2onnx",
+        "onnx",
+        "onnxruntime",
+        "matplotlib",
+        "openvino",
+        "mlperf_loadgen",
+    )
     code = f"""
 import sys
 for name in {extras!r}:
@@ -69,3 +94,18 @@ cli.main({[*words, "--help"]!r}, prog_name="scanside", standalone_mode=False)
     shown = python(code)
     assert shown.startswith(f"Usage: scanside{''.join(f' {word}' for word in words)}")
     assert len(shown.splitlines()) > 3
+
+
+def test_nothing_is_left_for_anybodys_telemetry(tmp_path: Path) -> None:
+    """ONNX Runtime 1.29 and later leave an identifier and a queue of events in the user's cache."""
+    home = tmp_path / "home"
+    home.mkdir()
+    unset = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    code = "import scanside; scanside.Pipeline.open(scanside.open_bundle(), backend='cpu').close()"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        env={**kept, "HOME": str(home), "SCANSIDE_CACHE": str(tmp_path / "cache")},
+    )
+    assert list(home.rglob("*")) == []

@@ -58,7 +58,9 @@ class Loaded(NamedTuple):
     dataset_sha256
         The dataset that they come from, where that is known.
     fallback
-        Why ``auto`` took no better backend.
+        What ``auto`` could not use here, and why.
+    reason
+        By what measurement ``auto`` took this backend.
     """
 
     backend: Backend
@@ -66,6 +68,7 @@ class Loaded(NamedTuple):
     thresholds: Thresholds
     dataset_sha256: str | None = None
     fallback: str | None = None
+    reason: str | None = None
 
 
 def check_models(paths: Sequence[Path], chosen: Chosen) -> None:
@@ -136,6 +139,7 @@ def _open_bundle(path: Path, chosen: Chosen) -> Loaded:
         thresholds,
         manifest.provenance.dataset_sha256,
         ready.fallback,
+        ready.reason,
     )
 
 

@@ -15,26 +15,33 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKENDS", "Loaded", "load"]
 
-BACKENDS: Final = {"cpu": "scanside.backends.onnxruntime"}
-"""Backends by name, best first: the module that has ``load(bundle, precision, *, lanes)``."""
+BACKENDS: Final = {
+    "cpu": "scanside.backends.onnxruntime",
+    "openvino": "scanside.backends.openvino",
+}
+"""Backends by name: the module that has ``load(bundle, precision, *, lanes)``."""
 
-_WITHOUT: Final = ("tensorrt", "ort-trt", "cuda", "openvino")
+_WITHOUT: Final = ("tensorrt", "ort-trt", "cuda")
 """Names of the command line that this version has no backend for."""
 
 
 class Loaded(NamedTuple):
-    """A backend that is ready, and why ``auto`` took no better one.
+    """A backend that is ready, and why it is this one.
 
     Attributes
     ----------
     backend
         The backend.
     fallback
-        What ``auto`` passed over and why; none where the backend was named.
+        What ``auto`` passed over because it can't be used here, and why; none where the backend
+        was named.
+    reason
+        By what measurement ``auto`` took this backend; none where there was nothing to choose.
     """
 
     backend: Backend
     fallback: str | None
+    reason: str | None = None
 
 
 def load(
@@ -45,7 +52,7 @@ def load(
     Parameters
     ----------
     name
-        A name of `BACKENDS`, or ``auto`` for the best one that this machine has.
+        A name of `BACKENDS`, or ``auto`` for the one that is faster here; see `choice`.
     bundle
         The opened bundle.
     precision
@@ -70,7 +77,7 @@ def load(
         raise BackendError(
             f"this version of scanside has no {name} backend",
             accepted=", ".join(("auto", *BACKENDS)),
-            remedy="use --backend cpu, or --backend auto for the best one there is",
+            remedy="use --backend cpu, or --backend auto for the fastest one there is",
         )
     if name not in BACKENDS:
         raise UsageError(f"there is no backend {name!r}", accepted=", ".join(("auto", *BACKENDS)))
@@ -78,15 +85,19 @@ def load(
 
 
 def _best(bundle: Bundle, precision: Precision, *, streaming: bool) -> Loaded:
-    passed_over: list[str] = []
-    for name in BACKENDS:
-        try:
-            backend = _load(name, bundle, precision, streaming=streaming)
-        except BackendError as error:  # noqa: PERF203 - a handful of names, once
-            passed_over.append(f"{name}: {error}")
-        else:
-            return Loaded(backend, "; ".join(passed_over) or None)
-    raise BackendError("no backend can be used here: " + "; ".join(passed_over))
+    from scanside.backends.choice import PACKAGES, choose, installed
+
+    # With none installed the first one's error says what to install.
+    names = installed(list(PACKAGES)) or list(PACKAGES)[:1]
+    choice = choose(
+        bundle,
+        precision,
+        names,
+        lambda name: _load(name, bundle, precision, streaming=streaming),
+        streaming=streaming,
+    )
+    passed_over = "; ".join(f"{name}: {why}" for name, why in choice.passed_over.items())
+    return Loaded(choice.backend, passed_over or None, choice.reason)
 
 
 def _load(name: str, bundle: Bundle, precision: Precision, *, streaming: bool) -> Backend:

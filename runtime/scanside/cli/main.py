@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["cli", "main"]
 
 _COMMANDS: Final = {
+    "bench": ("scanside.cli.bench:bench", "Measure what a slice costs on this device."),
+    "compare": ("scanside.cli.compare:compare", "Tell two precisions, backends or bundles apart."),
     "demo": ("scanside.cli.demo:demo", "Show the whole of it on phantoms, or on your slices."),
     "info": ("scanside.cli.info:info", "Say what a bundle holds."),
     "run": ("scanside.cli.run:run", "Analyse slices."),

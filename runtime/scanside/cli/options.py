@@ -77,8 +77,8 @@ def backend_options(command: F) -> F:
         "--backend",
         default="auto",
         show_default=True,
-        metavar="auto|cpu",
-        help="What computes; auto takes the best that is here and says so.",
+        metavar="auto|cpu|openvino",
+        help="What computes; auto takes the faster of what is installed and says so.",
     )(command)
 
 

@@ -130,6 +130,8 @@ def run(  # noqa: PLR0913 - one parameter an option
         )
         if pipeline.fallback is not None:
             click.echo(f"scanside: using {pipeline.backend.name}: {pipeline.fallback}", err=True)
+        if pipeline.reason is not None:
+            click.echo(f"scanside: {pipeline.reason}", err=True)
         return _execute(job, found, opened, pipeline, stop, strict=strict)
 
 

@@ -165,6 +165,8 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     with open_models(models, asked) as loaded:
         if loaded.fallback is not None:
             click.echo(f"scanside: using {loaded.backend.name}: {loaded.fallback}", err=True)
+        if loaded.reason is not None:
+            click.echo(f"scanside: {loaded.reason}", err=True)
         wanted = None if sensitivity is None else _Wanted(sensitivity, indeterminate)
         metrics = _evaluate(
             loaded,
