@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["choose_thresholds"]
 
 _DIGITS: Final = 3
-"""The gate is rounded down to this many digits: exactly on a lesion's probability, the last bit
-of another processor's rounding would decide whether the lesion is segmented."""
+"""The gate is rounded down to this many digits: a figure that people read and type."""
+
+_MARGIN: Final = 0.25
+"""The gate lies this far, as a logit, below the last lesion that has to pass. Exactly on it the
+rounding of another processor or precision would decide whether that lesion is segmented: INT8
+moves this classifier's logits by 0.1 to 0.2."""
 
 
 def choose_thresholds(
@@ -51,7 +55,7 @@ def choose_thresholds(
         If `sensitivity` or `indeterminate` is no share.
     """
     exact = choose_gate(outcomes.probability, outcomes.true, sensitivity=sensitivity)
-    gate = math.floor(exact * 10**_DIGITS) / 10**_DIGITS
+    gate = math.floor(_lowered(exact) * 10**_DIGITS) / 10**_DIGITS
     if gate <= 0:
         raise InputError(
             f"a sensitivity of {sensitivity:g} needs a gate of {exact:.2g}: every slice would pass",
@@ -62,9 +66,16 @@ def choose_thresholds(
     point = gate_point(outcomes, gate, decision)
     chosen = (
         f"on {subject.slices} slices of {subject.patients} patients ({subject.part}): gate for a"
-        f" sensitivity of at least {sensitivity:g} on lesions of {MIN_LESION_PX} px and more"
-        f" (found {point.lesion_sensitivity:.3f}; {point.skipped:.0%} of the slices skipped),"
+        f" sensitivity of at least {sensitivity:g} on lesions of {MIN_LESION_PX} px and more, with"
+        f" a margin of {_MARGIN:g} as a logit (found {point.lesion_sensitivity:.3f};"
+        f" {point.skipped:.0%} of the slices skipped),"
         f" decision for at most {indeterminate:g} indeterminate slices"
         f" (found {point.indeterminate:.3f})"
     )
     return Thresholds(gate=gate, decision=decision, mask=mask, chosen=chosen)
+
+
+def _lowered(probability: float) -> float:
+    """Return a probability that is the margin lower as a logit."""
+    odds = probability / max(1.0 - probability, 1e-9) * math.exp(-_MARGIN)
+    return odds / (1.0 + odds)
