@@ -37,7 +37,7 @@ bench: $(DEV_VENV)/ready
 lock: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu -o requirements/cpu.txt
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra test -o requirements/test.txt
-	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra train --extra test --extra dev -o requirements/dev.txt
+	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra openvino --extra bench --extra calibrate --extra train --extra test --extra dev -o requirements/dev.txt
 LOCK = pyproject.toml requirements/build.in --universal --python-version 3.10 --generate-hashes \
        --no-header --quiet --upgrade
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from scanside.contract import AuxiliaryFile
 from scanside_export.assemble import write_verified
-from scanside_export.card import model_card
+from scanside_export.card import model_card, sections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from scanside.bundle import Bundle
 
 __all__ = ["annotate"]
+
+_KEPT: Final = ("INT8", "FP16")
+"""Sections that ``scanside calibrate`` adds to a card."""
 
 
 def annotate(
@@ -52,7 +55,10 @@ def annotate(
     """
     manifest = msgspec.structs.replace(bundle.manifest, metrics=dict(metrics), **(said or {}))
     files = {entry.file: bundle.read(field) for field, entry in manifest.files().items()}
-    content = model_card(manifest, notes).encode()
+    # What the calibration wrote of its trials and its guard stands nowhere else.
+    kept = sections(bundle.read("$.card").decode(), _KEPT)
+    told = "\n\n".join(part for part in (notes.strip(), kept) if part)
+    content = model_card(manifest, told).encode()
     card = AuxiliaryFile(
         file=manifest.card.file, sha256=hashlib.sha256(content).hexdigest(), size=len(content)
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from scanside.preprocess import CHANNELS, SIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-    from scanside.contract import Manifest, ModelFile
+    from scanside.contract import Manifest
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "sections"]
 
 
 def model_card(manifest: Manifest, notes: str = "") -> str:
@@ -30,6 +31,21 @@ def model_card(manifest: Manifest, notes: str = "") -> str:
         Markdown.
     """
     return "\n".join(_lines(manifest, notes)) + "\n"
+
+
+def sections(card: str, titles: Collection[str]) -> str:
+    """Return the sections of a card with these titles, as they stand.
+
+    Parameters
+    ----------
+    card
+        Markdown.
+    titles
+        Of second-level headings.
+    """
+    parts = re.split(r"^(?=## )", card, flags=re.MULTILINE)[1:]
+    kept = [part.strip() for part in parts if part.partition("\n")[0][3:].strip() in titles]
+    return "\n\n".join(kept)
 
 
 def _lines(manifest: Manifest, notes: str) -> Iterator[str]:
@@ -67,7 +83,6 @@ def _lines(manifest: Manifest, notes: str) -> Iterator[str]:
     if notes:
         yield notes.strip()
         yield ""
-    yield from _quantisation(manifest)
     yield "## Agreement with the models that these were made from"
     yield ""
     for role, files in manifest.models.items():
@@ -129,49 +144,6 @@ def _robustness(
     yield "|---" * (1 + len(names)) + "|"
     for change, figures in {"as it is": as_it_is, **robustness}.items():
         yield f"| {change} | {' | '.join(_figure(figures[name]['value']) for name in names)} |"
-
-
-def _quantisation(manifest: Manifest) -> Iterator[str]:
-    """Say how INT8 and FP16 files were made, and what they cost."""
-    files = {
-        f"{role} {precision}": file
-        for role, by_precision in manifest.models.items()
-        for precision, file in by_precision.items()
-    }
-    if not any(file.calibration or file.half for file in files.values()):
-        return
-    yield "## Quantisation"
-    yield ""
-    for name, file in files.items():
-        yield from _made(name, file)
-    for precision, guard in manifest.guards.items():
-        yield ""
-        yield (
-            f"Accuracy guard of {precision} against FP32: {guard.data}, {guard.patients} patients,"
-            f" {guard.slices} slices, on {guard.backend}."
-        )
-        yield ""
-        yield "| figure | measured | limit |"
-        yield "|---|---|---|"
-        for figure, limit in guard.limits.items():
-            yield f"| {figure} | {guard.measured[figure]:.4g} | {limit:g} |"
-    yield ""
-
-
-def _made(name: str, file: ModelFile) -> Iterator[str]:
-    if calibration := file.calibration:
-        rolled_back = ", ".join(calibration.float_nodes) or "none"
-        yield (
-            f"- {name}: scales by {calibration.method} on {calibration.slices} slices of"
-            f" {calibration.patients} patients (sha256 {calibration.images_sha256[:12]});"
-            f" left in float: {rolled_back}"
-        )
-    if half := file.half:
-        yield (
-            f"- {name}: largest value {half.largest:.4g} on {half.slices} slices of"
-            f" {half.patients} patients, {half.margin:.1f} times below FP16's limit; kept in"
-            f" float32: {', '.join(half.float32_nodes) or 'none'}"
-        )
 
 
 def _listed(facts: Mapping[str, Any]) -> str:

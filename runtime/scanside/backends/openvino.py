@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from scanside.backends.cpufeatures import cpu_features
 from scanside.backends.onnxruntime import usable_cores
 from scanside.backends.openvinograph import FUSION, fuse_quantizers
 from scanside.backends.processor import processor
+from scanside.backends.rewrites import REWRITES_VERSION, derive
 from scanside.cachefolder import cache_folder, entry_key, read_entry, write_entry
 from scanside.errors import BackendError, BundleError, ExtraNotInstalledError
 from scanside.preprocess import CHANNELS, SIDE
@@ -177,8 +179,10 @@ class _Model:
         """Return a request a lane, of the model for a batch size, none for any."""
         version = str(self._openvino.get_version())
         content = self._bundle.read_model(self._role, self._precision)
+        features = cpu_features()
         about = {
             "model": hashlib.sha256(content).hexdigest(),
+            "derived": f"{REWRITES_VERSION} {features}",
             "role": self._role,
             "openvino": version,
             "options": repr(sorted(self._options.items())),
@@ -194,7 +198,8 @@ class _Model:
             if kept is not None:
                 compiled = core.import_model(io.BytesIO(kept), _DEVICE, self._options)
             else:
-                compiled = _compile(core, content, batch, self._options)
+                derived = derive(content, features).content
+                compiled = _compile(core, derived, batch, self._options)
             _check_device(compiled)
             self._check_interface(compiled, batch)
             if kept is None and folder is not None:
@@ -231,7 +236,7 @@ class _Model:
 
 
 def _compile(core: Any, content: bytes, batch: int | None, options: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Compile a model from the very bytes that were verified."""
+    """Compile a model that was derived from the very bytes that were verified."""
     model = core.read_model(content)
     if batch is not None:
         # A model of another shape keeps it, and is refused by its interface.

@@ -26,7 +26,9 @@ _THROUGH: Final = {"Convert", "Reshape"}
 
 
 def fuse_quantizers(model: Any) -> int:  # noqa: ANN401 - openvino.Model
-    """Make one FakeQuantize of every pair of QuantizeLinear and DequantizeLinear; exact.
+    """Make one FakeQuantize of every pair of QuantizeLinear and DequantizeLinear.
+
+    The function is the same; other kernels are chosen for it, and their rounding differs.
 
     OpenVINO does this too, but only after it has moved the strides of 1x1 convolutions up through
     DequantizeLinear, as far as QuantizeLinear. Pairs that were parted so are not recognised:

@@ -7,6 +7,7 @@ import pytest
 
 from scanside import open_bundle
 from scanside.bundle import MANIFEST
+from scanside_export.card import sections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,3 +81,9 @@ def test_what_is_there_is_not_replaced(
     done = scanside("annotate", toy_path, "--metrics", metrics, "--output", tmp_path)
     assert done.code == 9
     assert "exists already" in done.err
+
+
+def test_what_the_calibration_wrote_stays() -> None:
+    card = "# A\n\n## INT8\n\nmethod mse\n\n### more\n\n## Licence\n\nfree\n"
+    assert sections(card, ("INT8", "FP16")) == "## INT8\n\nmethod mse\n\n### more"
+    assert sections("# A\n", ("INT8",)) == ""
