@@ -53,7 +53,8 @@ class _Sidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def cache_folder(*parts: str) -> Path | None:
     """Return the cache folder, or a folder in it; made, for this user alone, if it is not there.
 
-    It is ``$SCANSIDE_CACHE``, else ``$XDG_CACHE_HOME/scanside``, else ``~/.cache/scanside``.
+    It is ``$SCANSIDE_CACHE``, else ``$XDG_CACHE_HOME/scanside``, else ``~/.cache/scanside``. An
+    empty ``SCANSIDE_CACHE`` turns caching off.
 
     Parameters
     ----------
@@ -71,6 +72,8 @@ def cache_folder(*parts: str) -> Path | None:
     XDG Base Directory Specification 0.8: a variable that is empty or holds a relative path
     counts as not set.
     """
+    if os.environ.get("SCANSIDE_CACHE") == "":
+        return None  # asked for
     try:
         root = _root()
         folder = root.joinpath(*parts)

@@ -7,7 +7,6 @@ fields below and skips the rest, weights included.
 References
 ----------
 Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
-Wire format: https://protobuf.dev/programming-guides/encoding/.
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from scanside.errors import BundleError
+from scanside.protowire import damaged, read_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["external_tensors", "opset"]
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 _MODEL_GRAPH: Final = 7
 _MODEL_OPSET_IMPORT: Final = 8
@@ -55,12 +53,12 @@ def opset(model: bytes) -> int:
     BundleError
         If the bytes are no ONNX model.
     """
-    for number, value in _fields(memoryview(model)):
+    for number, value, _ in read_fields(memoryview(model)):
         if number == _MODEL_OPSET_IMPORT and isinstance(value, memoryview):
-            entry = dict(_fields(value))
+            entry = {field.number: field.value for field in read_fields(value)}
             domain, version = entry.get(_OPSET_DOMAIN, b""), entry.get(_OPSET_VERSION, 0)
             if isinstance(domain, int) or not isinstance(version, int):
-                raise _damaged("an operator set without a name or a number")
+                raise damaged("an operator set without a name or a number")
             if bytes(domain) in {b"", b"ai.onnx"}:
                 return version
     raise BundleError(
@@ -84,13 +82,13 @@ def external_tensors(model: bytes) -> tuple[str, ...]:
     try:
         return tuple(_external(memoryview(model), "model"))
     except RecursionError:
-        raise _damaged("graphs are nested without end") from None
+        raise damaged("graphs are nested without end") from None
 
 
 def _external(message: memoryview, kind: str) -> Iterator[str]:
     children = _CHILDREN[kind]
     name, external = b"", False
-    for number, value in _fields(message):
+    for number, value, _ in read_fields(message):
         if isinstance(value, memoryview):
             if number in children:
                 yield from _external(value, children[number])
@@ -100,43 +98,3 @@ def _external(message: memoryview, kind: str) -> Iterator[str]:
             external = value == _EXTERNAL
     if external:
         yield name.decode("utf-8", "replace")
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield each field's number and value: an integer, or the bytes of what it holds."""
-    at, end = 0, len(message)
-    while at < end:
-        key, at = _varint(message, at)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value, at = _varint(message, at)
-            yield number, value
-            continue
-        if wire == _BYTES:
-            size, at = _varint(message, at)
-        elif wire in (_FIXED32, _FIXED64):
-            size = 4 if wire == _FIXED32 else 8
-        else:
-            raise _damaged(f"wire type {wire} at byte {at}")
-        if at + size > end:
-            raise _damaged(f"a field of {size} bytes at byte {at} of {end}")
-        yield number, message[at : at + size]
-        at += size
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(message) and shift < 70:  # noqa: PLR2004 - ten groups of seven bits hold 64
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - the high bit marks continuation
-            return value, at
-        shift += 7
-    raise _damaged(f"an unfinished number at byte {at}")
-
-
-def _damaged(what: str) -> BundleError:
-    return BundleError(
-        f"the file is no ONNX model: {what}", remedy="export or fetch the bundle again"
-    )

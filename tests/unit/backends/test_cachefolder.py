@@ -269,3 +269,8 @@ def test_concurrent_writers_never_mix(caplog: pytest.LogCaptureFixture) -> None:
     assert seen <= set(b"abc")
     assert not caplog.records
     assert len(list(where.iterdir())) == 2
+
+
+def test_an_empty_variable_turns_caching_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCANSIDE_CACHE", "")
+    assert cache_folder("choices") is None

@@ -18,7 +18,7 @@ from scanside.backends.cpufeatures import cpu_features, parse_features
         ("aarch64", [], True),
     ],
 )
-def test_dot_products_that_cannot_saturate(machine: str, flags: list[str], wide: bool) -> None:
+def test_dot_products_that_cannot_saturate(machine: str, flags: list[str], *, wide: bool) -> None:
     text = "".join(f"processor\t: {n}\nflags\t\t: {held}\n\n" for n, held in enumerate(flags))
     assert parse_features(machine, text).wide_dot_product is wide
 
