@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_BUNDLE", "MANIFEST", "Bundle", "open_bundle", "write_bundle"]
 
-DEFAULT_BUNDLE: Final = Path(__file__).parent / "bundles" / "lgg-small"
+DEFAULT_BUNDLE: Final = Path(__file__).parent / "bundles" / "lgg"
 """The bundle that is used where none is named; it ships with the package."""
 
 _MANIFEST_LIMIT: Final = 4 << 20
@@ -62,7 +62,7 @@ class Bundle(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Name and version, for instance ``lgg-small 1``."""
+        """Name and version, for instance ``lgg 1``."""
         return f"{self.manifest.name} {self.manifest.version}"
 
     def read(self, field: str) -> bytes:

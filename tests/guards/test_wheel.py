@@ -34,7 +34,7 @@ def test_only_the_packages_are_in_it(names: dict[str, int]) -> None:
 
 
 def test_the_default_bundle_the_types_and_the_licence_are_in_it(names: dict[str, int]) -> None:
-    assert "scanside/bundles/lgg-small/manifest.json" in names
+    assert "scanside/bundles/lgg/manifest.json" in names
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

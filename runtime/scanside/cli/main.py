@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "bench": ("scanside.cli.bench:bench", "Measure what a slice costs on this device."),
     "compare": ("scanside.cli.compare:compare", "Tell two precisions, backends or bundles apart."),
     "demo": ("scanside.cli.demo:demo", "Show the whole of it on phantoms, or on your slices."),
+    "doctor": ("scanside.cli.doctor:doctor", "Say what this device has, and what it lacks."),
     "info": ("scanside.cli.info:info", "Say what a bundle holds."),
     "run": ("scanside.cli.run:run", "Analyse slices."),
     "verify": ("scanside.cli.verify:verify", "Check a bundle on this device against its goldens."),

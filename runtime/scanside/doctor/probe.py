@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -152,17 +153,14 @@ def _openvino() -> dict[str, str]:
 
 
 def _tensorrt() -> dict[str, str]:
-    import tensorrt
-
+    tensorrt = import_module("tensorrt")
     # A logger is the first thing that every use makes, and it is the library's.
     tensorrt.Logger(tensorrt.Logger.ERROR)
     return {"version": str(tensorrt.__version__)}
 
 
 def _pycuda() -> dict[str, str]:
-    import pycuda
-    import pycuda.driver as cuda
-
+    pycuda, cuda = import_module("pycuda"), import_module("pycuda.driver")
     cuda.init()
     devices = [cuda.Device(number) for number in range(cuda.Device.count())]
     shown = [

@@ -1,0 +1,105 @@
+"""What is scanside's own: its Python, its cache folder, its default bundle."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from scanside.bundle import open_bundle
+from scanside.cachefolder import cache_folder
+from scanside.doctor.findings import Finding
+from scanside.errors import BundleError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scanside.doctor.host import Host
+
+__all__ = ["bundle_finding", "cache_finding", "opencv_finding", "python_finding"]
+
+_OPENCV: Final = (
+    "opencv-python-headless", "opencv-python",
+    "opencv-contrib-python", "opencv-contrib-python-headless",
+)  # fmt: skip
+"""Distributions that all write the package `cv2`; the first is scanside's."""
+
+_REMEDY: Final = "pip install --force-reinstall --no-deps scanside"
+
+
+def python_finding(host: Host) -> Finding:
+    """Say which Python runs scanside, and where."""
+    where = "a virtual environment" if host.python.virtual else "no virtual environment"
+    version = ".".join(map(str, host.python.version))
+    found = f"{version} in {host.python.prefix} ({where}); scanside {host.version('scanside')}"
+    return Finding(name="python", state="ok", found=found)
+
+
+def opencv_finding(host: Host) -> Finding:
+    """Say whether OpenCV is installed once: several distributions write the same package."""
+    held = {name: version for name in _OPENCV if (version := host.version(name)) is not None}
+    listed = ", ".join(f"{name} {version}" for name, version in held.items())
+    if len(held) < 2:  # noqa: PLR2004 - two write over each other
+        return Finding(name="opencv", state="ok", found=listed or "not from a Python package")
+    return Finding(
+        name="opencv",
+        state="problem",
+        found=f"{listed}: each writes over the other's files",
+        remedy=f"pip uninstall -y {' '.join(held)} && pip install {_OPENCV[0]}",
+    )
+
+
+def cache_finding() -> tuple[Finding, Path | None]:
+    """Say where the cache folder is and what is in it; it is made if it is not there."""
+    heard = _Heard()
+    logger = logging.getLogger("scanside.cachefolder")
+    logger.addHandler(heard)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        folder = cache_folder()
+    finally:
+        logger.propagate = propagate
+        logger.removeHandler(heard)
+    if folder is None:
+        found = "; ".join(heard.messages) or "off: no folder of this user's own can be written"
+        return Finding(
+            name="cache folder",
+            state="problem",
+            found=found,
+            remedy='export SCANSIDE_CACHE=a folder of your own, for instance "$HOME/.scanside"',
+        ), None
+    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    found = f"{folder}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB; it may be removed any time"
+    return Finding(name="cache folder", state="ok", found=found), folder
+
+
+def bundle_finding() -> tuple[Finding, BundleError | None]:
+    """Verify the default bundle: every field, every size, every hash.
+
+    Returns
+    -------
+    tuple
+        The finding, and the error that the bundle is refused with.
+    """
+    try:
+        bundle = open_bundle()
+    except BundleError as error:
+        found = str(error)
+        return Finding(name="bundle", state="problem", found=found, remedy=_REMEDY), error
+    held = bundle.manifest
+    found = (
+        f"{bundle.label}, {', '.join(held.precisions)}, by default {held.default_precision};"
+        f" {len(held.files())} files with the hashes of its manifest"
+        f" (sha256 {bundle.manifest_sha256[:12]}...)"
+    )
+    return Finding(name="bundle", state="ok", found=found), None
+
+
+class _Heard(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage().removeprefix("scanside: "))
