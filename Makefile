@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEV_VENV ?= .venv-dev
+BENCH_VENV ?= .venv-bench
 # A folder of slices of your own: make demo DATA=path/to/slices
 DATA ?=
 
@@ -22,7 +23,8 @@ test-fast: $(DEV_VENV)/ready
 # The runtime alone, with nothing of the training stack: for each Python it is meant for.
 test-runtime: $(VENV)-test/ready
 	$(VENV)-test/bin/python -m pytest -m "not slow and not tf" \
-	    --ignore tests/unit/training --ignore tests/unit/export
+	    --ignore tests/unit/training --ignore tests/unit/export \
+	    --ignore tests/unit/calibration --ignore tests/unit/benchmarks --ignore tests/gpulab
 
 lint: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/ruff check $(SOURCES)
@@ -30,19 +32,20 @@ lint: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/mypy
 	$(DEV_VENV)/bin/lint-imports --cache-dir .cache/import-linter
 
-bench: $(DEV_VENV)/ready
-	$(DEV_VENV)/bin/python benchmarks/run_folder.py $(DATA)
+bench: $(BENCH_VENV)/ready
+	$(BENCH_VENV)/bin/python benchmarks/peers.py --data $(DATA) --output .cache/peers
 
 # Lock files hold for every supported Python and platform (markers inside).
 lock: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu -o requirements/cpu.txt
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra test -o requirements/test.txt
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra openvino --extra bench --extra calibrate --extra train --extra test --extra dev -o requirements/dev.txt
+	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra openvino --extra calibrate --extra train --extra peers -o requirements/bench.txt
 LOCK = pyproject.toml requirements/build.in --universal --python-version 3.10 --generate-hashes \
        --no-header --quiet --upgrade
 
 clean:
-	rm -rf $(VENV) $(VENV)-test $(DEV_VENV) .cache demo
+	rm -rf $(VENV) $(VENV)-test $(DEV_VENV) $(BENCH_VENV) .cache demo
 
 $(VENV)/ready: requirements/cpu.txt pyproject.toml
 	$(call environment,$(VENV),requirements/cpu.txt)
@@ -50,6 +53,8 @@ $(VENV)-test/ready: requirements/test.txt pyproject.toml
 	$(call environment,$(VENV)-test,requirements/test.txt)
 $(DEV_VENV)/ready: requirements/dev.txt pyproject.toml
 	$(call environment,$(DEV_VENV),requirements/dev.txt)
+$(BENCH_VENV)/ready: requirements/bench.txt pyproject.toml
+	$(call environment,$(BENCH_VENV),requirements/bench.txt)
 
 define environment
 	@echo "Setting up $(1) from $(2) (hash-checked; once, up to a few minutes)"

@@ -1,0 +1,1 @@
+"""What `peers.py` is made of: models for the peers, processes, figures, the report."""
