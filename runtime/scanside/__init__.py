@@ -19,7 +19,9 @@ import os
 # ONNX Runtime 1.29 and later write a device identifier to the user's cache and send usage events
 # to their maker unless this is set before they are imported (microsoft/onnxruntime#27379). A
 # scanner's computer sends nothing that its site has not asked for; a site that set it decides.
+# Its next versions read the second name.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("ORT_TELEMETRY_DISABLED", os.environ["ORT_DISABLE_TELEMETRY"])
 
 from scanside.bundle import Bundle, open_bundle
 from scanside.errors import (

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import pytest
 
+from small import open_small
+
 pytest.importorskip("onnx", reason="the models are derived with onnx: needs the test extra")
 import onnx
 
-from scanside import open_bundle
 from scanside_calibration.int8.placement import activations, quantise
 from scanside_export.engine.declared import meant_int8
 from scanside_export.engine.exchange import Built, Request, Settings
@@ -69,7 +70,7 @@ def types(found: Compiled) -> Counter[tuple[str, str]]:
 
 
 def test_fp32(role: str, rtx_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = open_bundle().read_model(role, "fp32")
+    content = open_small().read_model(role, "fp32")
     found = compiled(content, content, "fp32", tmp_path, rtx_path, monkeypatch)
     assert types(found) == {("Float", "Float"): CONVOLUTIONS[role]}
     assert found.built.strongly_typed
@@ -80,7 +81,7 @@ def test_fp32(role: str, rtx_path: Path, tmp_path: Path, monkeypatch: pytest.Mon
 def test_int8_with_fp16_around_it(
     role: str, rtx_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = onnx.load_from_string(open_bundle().read_model(role, "fp32"))
+    model = onnx.load_from_string(open_small().read_model(role, "fp32"))
     content = quantise(model, dict.fromkeys(activations(model), AMAX)).SerializeToString()
     typed = with_half(content, scale_after=True)
     found = compiled(content, typed, "int8", tmp_path, rtx_path, monkeypatch)
@@ -91,7 +92,7 @@ def test_int8_with_fp16_around_it(
 def test_int8_with_fp32_around_it_writes_float_and_that_is_said(
     rtx_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = onnx.load_from_string(open_bundle().read_model("segmenter", "fp32"))
+    model = onnx.load_from_string(open_small().read_model("segmenter", "fp32"))
     content = quantise(model, dict.fromkeys(activations(model), AMAX)).SerializeToString()
     found = compiled(content, content, "int8", tmp_path, rtx_path, monkeypatch)
     assert types(found) == {("Int8", "Float"): CONVOLUTIONS["segmenter"]}
@@ -103,7 +104,7 @@ def test_fp16(role: str, rtx_path: Path, tmp_path: Path, monkeypatch: pytest.Mon
     from scanside_calibration.half.convert import convert
     from scanside_calibration.half.graphs import read_float_graph
 
-    model = onnx.load_from_string(open_bundle().read_model(role, "fp32"))
+    model = onnx.load_from_string(open_small().read_model(role, "fp32"))
     content = convert(model, read_float_graph(model), {}).SerializeToString()
     found = compiled(content, content, "fp16", tmp_path, rtx_path, monkeypatch)
     assert types(found) == {("Half", "Half"): CONVOLUTIONS[role]}

@@ -100,7 +100,7 @@ def test_nothing_is_left_for_anybodys_telemetry(tmp_path: Path) -> None:
     """ONNX Runtime 1.29 and later leave an identifier and a queue of events in the user's cache."""
     home = tmp_path / "home"
     home.mkdir()
-    unset = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    unset = {"ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "XDG_CACHE_HOME"}
     kept = {name: value for name, value in os.environ.items() if name not in unset}
     code = "import scanside; scanside.Pipeline.open(scanside.open_bundle(), backend='cpu').close()"
     subprocess.run(

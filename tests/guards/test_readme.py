@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
-NEEDS_TRAINING = {"train", "export", "evaluate"}
-"""They take hours or TensorFlow: their options are parsed, and the integration tests run them."""
+NEEDS_TRAINING = {"train", "export", "evaluate", "calibrate", "build", "bench", "compare"}
+"""They take hours, extras or a quiet machine: their options are parsed; other tests run them."""
 
 
 def lines(start: str) -> list[str]:

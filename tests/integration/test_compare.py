@@ -232,7 +232,7 @@ def test_a_dataset_that_is_not_in_order_is_3_and_says_how_to_go_on(
     ("sides", "code", "words"),
     [
         (("int8:fp32", "fp32"), 2, "two precisions"),
-        (("fp32@cpu", "fp32@gpu9"), 2, "no backend 'gpu9'"),
+        (("int8@cpu", "int8@gpu9"), 2, "no backend 'gpu9'"),
         (("nowhere", "fp32@cpu"), 4, "A is 'nowhere': no bundle is at nowhere"),
         (("default:fp16", "fp32@cpu"), 4, "holds no fp16"),
     ],
@@ -272,7 +272,7 @@ def test_real_slices_agree_with_themselves(
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / patient.name).symlink_to(patient)
     done = scanside(
-        "compare", "default@cpu", "fp32@cpu", "--data", tmp_path / "in", "--output", tmp_path / "o",
+        "compare", "default@cpu", "int8@cpu", "--data", tmp_path / "in", "--output", tmp_path / "o",
         "--max-probability-difference", 0, "--min-dice", 1, "--max-flips", 0,
     )  # fmt: skip
     assert done.code == 0, done.err

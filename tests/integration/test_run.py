@@ -378,8 +378,9 @@ def test_strict_makes_an_indeterminate_slice_7(
         return np.zeros((len(images), 256, 256), np.float32)
 
     monkeypatch.setattr(OnnxRuntimeBackend, "segment", empty)
-    relaxed = scanside("run", folder, "--bundle", toy_path)
-    strict = scanside("run", folder, "--bundle", toy_path, "--strict")
+    on_cpu = ("--bundle", toy_path, "--backend", "cpu")
+    relaxed = scanside("run", folder, *on_cpu)
+    strict = scanside("run", folder, *on_cpu, "--strict")
     assert (relaxed.code, strict.code) == (0, 7)
     odd = [r for r in strict.slices if r["status"] == "indeterminate"]
     assert len(odd) == 2
@@ -466,7 +467,9 @@ def test_a_device_that_fails_takes_no_finished_slice_with_it(
 
     monkeypatch.setattr(OnnxRuntimeBackend, "classify", failing)
     out = tmp_path / "out"
-    done = scanside("run", tmp_path / "in", "--bundle", toy_path, "--output", out)
+    done = scanside(
+        "run", tmp_path / "in", "--bundle", toy_path, "--backend", "cpu", "--output", out
+    )
     assert done.code == 8
     assert "the device is gone" in done.err
     assert 9 <= len(done.slices) < 12  # other lanes may have been at later slices

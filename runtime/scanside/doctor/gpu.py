@@ -65,7 +65,7 @@ def gpu_findings(host: Host, platform: Platform, backends: Collection[str]) -> I
         return
     if platform.kind == "jetson":
         yield _jetpack(host, platform)
-    yield _driver(host, platform)
+    yield _driver(host, platform, wanted=bool(wanted))
     if platform.kind == "gpu":
         yield from _cards(host)
     yield _tensorrt(host, platform, wanted="tensorrt" in wanted or "ort-trt" in wanted)
@@ -116,7 +116,7 @@ def _jetpack(host: Host, platform: Platform) -> Finding:
     return Finding(name="jetpack", state="ok", found=found)
 
 
-def _driver(host: Host, platform: Platform) -> Finding:
+def _driver(host: Host, platform: Platform, *, wanted: bool) -> Finding:
     version = re.search(
         r"(?:Kernel Module|for \S+)\s+(?:for \S+\s+)?(\d+\.\d[\d.]*)",
         read_text(host.root / "proc/driver/nvidia/version"),
@@ -141,12 +141,11 @@ def _driver(host: Host, platform: Platform) -> Finding:
             remedy="in a container: docker run --gpus all; else: sudo apt install libnvidia-compute"
             f"-{version[1].split('.')[0]}",
         )
-    return Finding(
-        name="driver",
-        state="missing",
-        found="a GPU, and no driver of NVIDIA's for it",
-        remedy="Ubuntu: sudo ubuntu-drivers install; Debian: sudo apt install nvidia-driver; then"
-        " reboot",
+    return _absent(
+        "driver",
+        "a GPU, and no driver of NVIDIA's for it",
+        "Ubuntu: sudo ubuntu-drivers install; Debian: sudo apt install nvidia-driver; then reboot",
+        wanted=wanted,
     )
 
 
@@ -186,7 +185,7 @@ def _tensorrt(host: Host, platform: Platform, *, wanted: bool) -> Finding:
             name="tensorrt",
             state="problem",
             found=f"{system} is installed in the system, and {host.python.prefix} doesn't see it",
-            remedy=f"{_VENV} 'scanside[{'jetson' if on_jetson else 'gpu'}]'",
+            remedy=f"{_VENV} 'scanside[{'cpu,jetson' if on_jetson else 'gpu'}]'",
         )
     library = _library(host.root, "libnvinfer.so")
     found = f"no Python package ({library} is there)" if library else "not installed"

@@ -30,7 +30,8 @@ def python_finding(host: Host) -> Finding:
     """Say which Python runs scanside, and where."""
     where = "a virtual environment" if host.python.virtual else "no virtual environment"
     version = ".".join(map(str, host.python.version))
-    found = f"{version} in {host.python.prefix} ({where}); scanside {host.version('scanside')}"
+    own = host.version("scanside") or "from its source, not installed"
+    found = f"{version} in {host.python.prefix} ({where}); scanside {own}"
     return Finding(name="python", state="ok", found=found)
 
 
@@ -68,7 +69,7 @@ def cache_finding() -> tuple[Finding, Path | None]:
             remedy='export SCANSIDE_CACHE=a folder of your own, for instance "$HOME/.scanside"',
         ), None
     sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
-    found = f"{folder}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB; it may be removed any time"
+    found = f"{folder}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB; all of it can be made again"
     return Finding(name="cache folder", state="ok", found=found), folder
 
 

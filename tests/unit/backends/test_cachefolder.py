@@ -43,7 +43,6 @@ def test_it_is_made_for_this_user_alone(tmp_path: Path) -> None:
     ("scanside", "xdg", "wanted"),
     [
         ("own", "/xdg", "{cwd}/own"),
-        ("", "{tmp}/xdg", "{tmp}/xdg/scanside"),
         (None, "{tmp}/xdg", "{tmp}/xdg/scanside"),
         (None, "relative", "{tmp}/home/.cache/scanside"),
         (None, "", "{tmp}/home/.cache/scanside"),

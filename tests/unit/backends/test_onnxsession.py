@@ -14,6 +14,7 @@ from scanside.backends import graphcache, onnxsession
 from scanside.backends.cpufeatures import CpuFeatures
 from scanside.backends.onnxruntime import load
 from scanside.errors import BackendError, BundleError
+from small import open_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ def outputs(bundle: Bundle, images: NDArray[np.uint8]) -> tuple[bytes, bytes]:
 def test_a_kept_graph_gives_the_bits_of_the_one_that_was_optimised(
     path: str, toy_path: Path, kept: Path, images: NDArray[np.uint8], made: list[str]
 ) -> None:
-    bundle = open_bundle(toy_path if path == "toy" else None)
+    bundle = open_bundle(toy_path) if path == "toy" else open_small()
     first = outputs(bundle, images)
     assert made == ["classifier", "segmenter"]
     assert len(list(kept.glob("*.bin"))) == 4
@@ -131,7 +132,7 @@ def test_a_graph_that_is_not_as_it_was_kept_is_made_anew(
 def test_a_session_outlives_the_bytes_it_was_made_from(
     kept: Path, images: NDArray[np.uint8]
 ) -> None:
-    bundle = open_bundle()
+    bundle = open_small()
     outputs(bundle, images)
     assert kept.is_dir()
     backend = load(bundle, "fp32")
@@ -194,7 +195,7 @@ def test_a_model_that_onnx_runtime_refuses_is_a_backend_error(
 def test_what_was_derived_is_described_alike_from_the_kept_graph(kept: Path) -> None:
     found = []
     for _ in range(2):
-        backend = load(open_bundle(), "fp32")
+        backend = load(open_small(), "fp32")
         found.append(backend.describe())
         backend.close()
     assert kept.is_dir()

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import toy
 from scanside import Pipeline, backends, open_bundle
+from scanside.backends.rewrites import Derived
 from scanside.bundle import write_bundle
 from scanside.errors import BackendError, BundleError, ExtraNotInstalledError
 from scanside.verification import verify
@@ -184,7 +185,8 @@ def test_models_that_were_exchanged_are_refused(tmp_path: Path) -> None:
 def test_a_model_that_openvino_refuses_is_a_backend_error(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(bundle), "read_model", lambda *_: b"no model")
+    derived = Derived(b"no model", ())
+    monkeypatch.setattr("scanside.backends.openvino.derive", lambda *_: derived)
     with pytest.raises(BackendError, match=r"OpenVINO 20\d\d\.\S+ refuses the fp32 classifier"):
         backends.load("openvino", bundle)
 

@@ -10,13 +10,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 import quantised as support
 import residual
-from scanside import open_bundle
 from scanside.backends.cpufeatures import CpuFeatures
 from scanside.backends.rewrites import REWRITES, Effect, derive
 from scanside.errors import BundleError
 from scanside.onnxgraph import read_graph
 from scanside.preprocess import preprocess
 from scanside.readers.image import read_file
+from small import open_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -319,7 +319,7 @@ def real_slices(data_root: Path, count: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("role", ["classifier", "segmenter"])
 def test_exact_rewrites_are_bit_equal_on_real_slices(role: Role, data_root: Path) -> None:
     slices = real_slices(data_root, 12)
-    float_model = onnx.load_from_string(open_bundle().read_model(role, "fp32"))
+    float_model = onnx.load_from_string(open_small().read_model(role, "fp32"))
     model = support.quantised(float_model, slices[:4])
     found = []
     for content in (float_model.SerializeToString(), model.SerializeToString()):

@@ -14,7 +14,7 @@ from peerbench.kerasmodel import (
     rebuild_segmenter,
     segmenter_architecture,
 )
-from scanside import open_bundle
+from small import open_small
 
 ROLES = ("classifier", "segmenter")
 
@@ -24,7 +24,7 @@ def _layer(filters: int, stride: int = 1) -> Layer:
 
 
 def _stored(role: str) -> onnx.ModelProto:
-    bundle = open_bundle()
+    bundle = open_small()
     if "fp32" not in bundle.manifest.precisions:
         from peerbench.floatmodel import dequantised
 

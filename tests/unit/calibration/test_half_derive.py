@@ -12,7 +12,6 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import toy
-from scanside.bundle import open_bundle
 from scanside.errors import BundleError, InputError, ParityError, UsageError
 from scanside.evaluation.layout import find_slices
 from scanside.evaluation.slices import DatasetSlice, load_image
@@ -23,6 +22,7 @@ from scanside_calibration.half.convert import convert
 from scanside_calibration.half.derive import derive_half
 from scanside_calibration.half.graphs import read_float_graph
 from scanside_calibration.half.reference import compute_reference
+from small import open_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,7 +224,7 @@ def test_the_shipped_models_on_real_slices(data_root: Path, role: Any) -> None:
     images = np.stack(
         [prepare(load_image(DatasetSlice(*item, tumor_px=0))).image for item in chosen]
     )
-    bundle = open_bundle()
+    bundle = open_small()
     fp32 = onnx.load_from_string(bundle.read_model(role, "fp32"))
     patients = tuple(sorted({item.patient for item in chosen}))
     golden = read_golden(bundle).images[:2]

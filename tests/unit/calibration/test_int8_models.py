@@ -9,12 +9,12 @@ import onnx
 import onnxruntime
 import pytest
 
-from scanside.bundle import open_bundle
 from scanside.evaluation.dataset import DatasetSlice, load_image
 from scanside_calibration.int8.bias import correct_biases
 from scanside_calibration.int8.check import check_int8
 from scanside_calibration.int8.methods import Method, calibrate
 from scanside_calibration.int8.placement import activations, quantisable, quantise
+from small import open_small
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def predict(model: onnx.ModelProto, images: NDArray[np.uint8]) -> NDArray[np.flo
 def test_a_model_that_ships_keeps_its_answers(
     role: Role, count: int, megabytes: float, largest: float, mean: float, pictures: Pictures
 ) -> None:
-    plain = onnx.load_from_string(open_bundle().read_model(role, "fp32"))
+    plain = onnx.load_from_string(open_small().read_model(role, "fp32"))
     assert len(activations(plain)) == count
     amax = calibrate(plain, pictures.calibration, [Method.PERCENTILE_99_999])
     made = quantise(plain, amax[Method.PERCENTILE_99_999])
@@ -85,7 +85,7 @@ def test_a_model_that_ships_keeps_its_answers(
 
 
 def test_a_rollback_of_everything_is_the_float_model(pictures: Pictures) -> None:
-    plain = onnx.load_from_string(open_bundle().read_model("classifier", "fp32"))
+    plain = onnx.load_from_string(open_small().read_model("classifier", "fp32"))
     made = quantise(plain, {}, float_nodes=quantisable(plain))
     np.testing.assert_array_equal(
         predict(plain, pictures.measured[:2]), predict(made, pictures.measured[:2])
@@ -111,7 +111,7 @@ def test_the_cpu_runs_the_convolutions_in_integers(
     role: Role, floats: int, pictures: Pictures, tmp_path: Path
 ) -> None:
     """All but the one before the mask's logits, which stay float."""
-    plain = onnx.load_from_string(open_bundle().read_model(role, "fp32"))
+    plain = onnx.load_from_string(open_small().read_model(role, "fp32"))
     amax = calibrate(plain, pictures.calibration[:1], [Method.MAX])[Method.MAX]
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")

@@ -52,7 +52,9 @@ def test_with_one_it_is_missing_with_its_command(machine: Callable[..., Host]) -
 
 
 def test_a_card_without_a_driver(machine: Callable[..., Host]) -> None:
-    driver = found(machine({**X86, **CARD}))["driver"]
+    host = machine({**X86, **CARD})
+    assert found(host)["driver"].state == "absent-by-design"
+    driver = found(host, ALL)["driver"]
     assert driver.state == "missing"
     assert "sudo ubuntu-drivers install" in driver.remedy
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from small import open_small
+
 pytest.importorskip("onnx", reason="the graphs are made with onnx: needs the test extra")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from scanside import open_bundle
 from scanside.errors import BundleError
 from scanside.golden import read_golden
 from scanside_calibration.int8.placement import activations, quantise
@@ -26,7 +27,7 @@ AMAX = 6.0
 
 
 def an_int8(role: Any) -> bytes:
-    model = onnx.load_from_string(open_bundle().read_model(role, "fp32"))
+    model = onnx.load_from_string(open_small().read_model(role, "fp32"))
     found: bytes = quantise(model, dict.fromkeys(activations(model), AMAX)).SerializeToString()
     return found
 
@@ -60,7 +61,7 @@ def test_the_models_of_the_bundle(role: str, convolutions: int, *, scale_after: 
     before = onnx.load_from_string(content)
     assert list(model.graph.input) == list(before.graph.input)
     assert list(model.graph.output) == list(before.graph.output)
-    images = read_golden(open_bundle()).images[:2]
+    images = read_golden(open_small()).images[:2]
     one, other = run(content, images), run(half, images)
     assert other.dtype == np.float32
     assert np.isfinite(other).all()
