@@ -154,7 +154,7 @@ def test_loadgen_measures_the_pipeline(
 @needs_loadgen
 def test_ctrl_c_ends_loadgen_and_leaves_nothing(toy_path: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scanside", "bench", "--bundle", str(toy_path),
-               "--scenario", "offline", "--duration", "60"]  # fmt: skip
+               "--scenario", "single-stream", "--duration", "60"]  # fmt: skip
     running = subprocess.Popen(
         command,
         stderr=subprocess.PIPE,
@@ -164,7 +164,7 @@ def test_ctrl_c_ends_loadgen_and_leaves_nothing(toy_path: Path, tmp_path: Path) 
     assert running.stderr is not None
     with running, running.stderr as lines:
         for text in lines:
-            if "measuring offline" in text:
+            if "measuring single-stream" in text:
                 break
         time.sleep(2)
         running.send_signal(signal.SIGINT)
