@@ -310,14 +310,35 @@ def test_an_output_with_results_is_9_and_stays(
 SCRIPT = [sys.executable, "-m", "scanside"]
 
 
+def _buffered() -> dict[str, str]:
+    """Return the environment with Python's own buffering of stdout, whoever runs the tests."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def test_a_full_stdout_is_9(toy_path: Path, folder: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [*SCRIPT, "run", folder, "--bundle", toy_path], stdout=full, stderr=subprocess.PIPE,
-            text=True, check=False,
+            text=True, check=False, env=_buffered(),
         )  # fmt: skip
     assert done.returncode == 9
     assert "standard output: No space left on device" in done.stderr
+
+
+def test_what_is_left_in_a_full_stdout_does_not_change_the_code() -> None:
+    """Python itself ends with 120 where its last flush fails."""
+    code = """
+import sys
+from scanside.cli import main
+main._run = lambda: sys.stdout.write("a record") and 9
+main.main()
+"""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False, env=_buffered(),
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (9, "")
 
 
 def test_a_full_output_folder_is_9_and_nothing_is_half_written(

@@ -74,7 +74,14 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the code of what happened."""
-    sys.exit(_run())
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What is still held for a full or closed stdout can't be written by Python's own last
+        # flush either, which would end the process with 120 in place of the code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def _run() -> int:
