@@ -84,8 +84,8 @@ class Bench:
         self._dataset_sha256 = dataset_sha256
         self._stage = stage
         self._mask = source.manifest.thresholds.mask
+        self._computed_by = ""
         with running(source, "fp32") as backend:
-            self._computed_by = f"cpu, {_listed(backend.describe())}"
             self._selection, self._validation = (
                 _Side(slices, self._observe(slices, backend, f"slices in fp32 ({what})"))
                 for slices, what in (
@@ -103,6 +103,7 @@ class Bench:
     def guard(self, models: Mapping[Role, bytes], precision: Precision) -> Verdict:
         """Ask the accuracy guard about candidates, on the validation slices."""
         with running(trial(self.source.manifest, precision, models)) as backend:
+            self._computed_by = f"cpu, {_listed(backend.describe())}"
             found = self._observe(
                 self._validation.slices, backend, f"slices in {precision} (validation)"
             )

@@ -7,10 +7,9 @@ loader in place of an opened bundle; nothing touches the disk.
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -19,6 +18,7 @@ from scanside.bundle import Bundle
 from scanside.contract import ModelFile
 from scanside.evidence import Calibration, Parity
 from scanside.onnxfile import opset
+from scanside.publish import facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scanside.backends.base import Backend
     from scanside.contract import Manifest, Precision, Role, Tolerance
 
-__all__ = ["Candidate", "facts", "running", "trial"]
+__all__ = ["Candidate", "running", "trial"]
 
 _NOWHERE: Final = Path("candidate")
 
@@ -56,11 +56,6 @@ class Candidate(Bundle):
     def read(self, field: str) -> bytes:
         """Return the content of the file at a field of the manifest."""
         return self._files[self.manifest.files()[field].file]
-
-
-def facts(name: str, content: bytes) -> dict[str, Any]:
-    """Return what a manifest says of every file: its name, sha256 and size."""
-    return {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
 
 
 def trial(source: Manifest, precision: Precision, models: Mapping[Role, bytes]) -> Candidate:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -152,22 +151,23 @@ def calibrate(context: click.Context, /, **options: Any) -> None:  # noqa: ANN40
     for package in ("onnx", "onnxruntime"):
         if find_spec(package) is None:
             raise ExtraNotInstalledError("scanside calibrate", package=package, extra="calibrate")
+    from scanside.cli.indexing import index
+    from scanside.publish import check_free
     from scanside_calibration.report import Record
     from scanside_calibration.run import check_request, run
     from scanside_calibration.show import show
-    from scanside_calibration.writing import check_output
 
     source = open_bundle(options["bundle"], manifest_sha256=options["bundle_sha256"])
     request = _request(context, options)
     check_request(source, request)
     report: Path | None = options["report"]
     if report is not None:
-        check_output(report)
+        check_free(report)
     split: Path | None = options["split"]
     if split is None:
         _say("no --split: patients are divided here; those of the guard may have been trained on")
     record = Record()
-    dataset = _index(options["data"])
+    dataset = index(options["data"])
     _say_foreign(source, dataset)
     try:
         written = run(source, dataset, split, request, record, stage=progress, say=_say)
@@ -205,23 +205,6 @@ def _request(context: click.Context, options: dict[str, Any]) -> Request:
         always_analyse=options["always_analyse"],
         command=_command_line(context),
     )
-
-
-def _index(folder: Path) -> Dataset:
-    """Index the dataset and show progress."""
-    from scanside.evaluation.dataset import index_dataset
-
-    with ExitStack() as stack:
-        update: Callable[[int], None] | None = None
-
-        def tell(done: int, total: int) -> None:
-            # How many there are is known once the folders have been listed.
-            nonlocal update
-            if update is None:
-                update = stack.enter_context(progress(total, "slices read"))
-            update(done)
-
-        return index_dataset(folder, progress=tell)
 
 
 def _say_foreign(source: Bundle, dataset: Dataset) -> None:

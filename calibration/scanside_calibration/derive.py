@@ -14,6 +14,7 @@ from scanside.evidence import Calibration
 from scanside.golden import read_golden
 from scanside_calibration.candidate import trial
 from scanside_calibration.card import fp16_section, int8_section
+from scanside_calibration.recorded import recorded_outputs
 from scanside_calibration.search import Recipe, search
 from scanside_calibration.sensitivity import Round, analyse, layers, roll_back
 from scanside_calibration.tolerance import check_decisions, on_backends, tolerance
@@ -116,8 +117,10 @@ def derive_int8(
     section = int8_section(
         calibration, tools.record.trials, tools.bench.evidence(last.verdict), rounds
     )
+    golden = read_golden(tools.bench.source).images
+    recorded = recorded_outputs(trial(tools.bench.source.manifest, "int8", built), golden)
     return _finished(tools, "int8", dict(built), last.verdict, section)._replace(
-        calibration=calibration
+        calibration=calibration, recorded=recorded
     )
 
 
@@ -252,6 +255,7 @@ def _finished(
         half={},
         guard=tools.bench.evidence(verdict),
         tolerance=_golden_tolerance(tools.bench, precision, models),
+        recorded={},
         section=section,
     )
 

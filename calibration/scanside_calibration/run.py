@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from scanside.errors import UsageError
+from scanside.publish import check_free, publish
 from scanside_calibration.bench import Bench
 from scanside_calibration.derive import Tools, derive_fp16, derive_int8
 from scanside_calibration.parts import divide
-from scanside_calibration.writing import assemble, check_output, write_verified
+from scanside_calibration.writing import assemble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,7 +88,7 @@ def check_request(source: Bundle, request: Request) -> None:
             accepted="precisions that it does not hold",
             remedy="give the bundle that scanside export wrote, or another --precision",
         )
-    check_output(request.output)
+    check_free(request.output)
 
 
 def run(
@@ -159,7 +160,7 @@ def run(
         derived.append(made)
     manifest, files = assemble(source, derived, dropped=request.dropped, command=request.command)
     say("verifying the bundle against its golden slices")
-    return write_verified(request.output, manifest, files)
+    return publish(request.output, manifest, files)
 
 
 def _material(dataset: Dataset, parts: Parts, request: Request, stage: Stage) -> CalibrationSet:

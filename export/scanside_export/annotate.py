@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from scanside.contract import AuxiliaryFile
-from scanside_export.assemble import write_verified
+from scanside.publish import facts, publish
 from scanside_export.card import model_card, sections
 
 if TYPE_CHECKING:
@@ -59,8 +58,6 @@ def annotate(
     kept = sections(bundle.read("$.card").decode(), _KEPT)
     told = "\n\n".join(part for part in (notes.strip(), kept) if part)
     content = model_card(manifest, told).encode()
-    card = AuxiliaryFile(
-        file=manifest.card.file, sha256=hashlib.sha256(content).hexdigest(), size=len(content)
-    )
+    card = AuxiliaryFile(**facts(manifest.card.file, content))
     files[card.file] = content
-    return write_verified(destination, msgspec.structs.replace(manifest, card=card), files)
+    return publish(destination, msgspec.structs.replace(manifest, card=card), files)

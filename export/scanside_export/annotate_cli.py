@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from scanside.errors import OutputError, UsageError
+from scanside.errors import UsageError
 
 __all__ = ["annotate"]
 
@@ -51,15 +51,11 @@ def annotate(
     thresholds, are refused. The bundle is verified before this command ends.
     """
     from scanside import open_bundle
+    from scanside.publish import check_free
     from scanside_export.annotate import annotate as write_annotated
     from scanside_export.figures import read_figures_of_bundle
 
-    if output.exists():
-        raise OutputError(
-            f"{output} exists already",
-            accepted="a path that is free",
-            remedy="remove it, or name another --output",
-        )
+    check_free(output)
     opened = open_bundle(bundle)
     metrics = read_figures_of_bundle(
         metrics_file, opened.manifest.thresholds, opened.manifest_sha256

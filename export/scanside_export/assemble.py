@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from scanside.bundle import write_bundle
 from scanside.contract import (
     AuxiliaryFile,
     Golden,
@@ -21,20 +18,15 @@ from scanside.contract import (
     Role,
     Thresholds,
 )
-from scanside.errors import ParityError
-from scanside.pipeline import Pipeline
-from scanside.verification import verify
+from scanside.publish import facts
 from scanside_export.card import model_card
 from scanside_export.golden import FP32_TOLERANCE
 from scanside_export.graphspec import OPSET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from scanside.bundle import Bundle
-
-__all__ = ["Description", "Exported", "WeightsLicense", "assemble", "write_verified"]
+__all__ = ["Description", "Exported", "WeightsLicense", "assemble"]
 
 GOLDEN: Final = "golden.npz"
 CARD: Final = "MODEL_CARD.md"
@@ -128,62 +120,23 @@ def assemble(
         models={
             role: {
                 "fp32": ModelFile(
-                    **_facts(f"{role}.fp32.onnx", files), opset=OPSET, parity=model.parity
+                    **facts(f"{role}.fp32.onnx", model.content), opset=OPSET, parity=model.parity
                 )
             }
             for role, model in models.items()
         },
-        golden=Golden(**_facts(GOLDEN, files), tolerances={"fp32": FP32_TOLERANCE}),
-        card=AuxiliaryFile(**_facts(CARD, files)),
+        golden=Golden(**facts(GOLDEN, files[GOLDEN]), tolerances={"fp32": FP32_TOLERANCE}),
+        card=AuxiliaryFile(**facts(CARD, files[CARD])),
         license=License(
             name=said.license.name,
             notice=said.license.notice,
-            text=AuxiliaryFile(**_facts(LICENSE, files)),
+            text=AuxiliaryFile(**facts(LICENSE, files[LICENSE])),
         ),
         provenance=source,
         metrics=dict(said.metrics),
     )
     if said.card is None:
         files[CARD] = model_card(manifest).encode()
-        card = AuxiliaryFile(**_facts(CARD, files))
+        card = AuxiliaryFile(**facts(CARD, files[CARD]))
         manifest = msgspec.structs.replace(manifest, card=card)
     return manifest, files
-
-
-def write_verified(destination: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
-    """Write a bundle and verify it against its own golden slices on this machine's CPU.
-
-    Parameters
-    ----------
-    destination
-        A folder or a ``.zip`` that does not exist.
-    manifest, files
-        What `assemble` returned.
-
-    Raises
-    ------
-    OutputError
-        If the destination exists or can't be written.
-    ParityError
-        If the bundle does not pass its own goldens; nothing is left behind.
-    """
-    bundle = write_bundle(destination, manifest, files)
-    with Pipeline.open(bundle, backend="cpu") as pipeline:
-        failed = [check for check in verify(bundle, pipeline) if not check.passed]
-    if failed:
-        _remove(bundle.path)
-        lines = "; ".join(f"{check.name}: {check.found}, wanted {check.wanted}" for check in failed)
-        raise ParityError(f"the bundle fails its own golden slices ({lines})")
-    return bundle
-
-
-def _facts(name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
-    content = files[name]
-    return {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

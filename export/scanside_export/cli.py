@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from scanside.contract import Thresholds, field_path
-from scanside.errors import ExtraNotInstalledError, InternalError, OutputError, UsageError
+from scanside.errors import ExtraNotInstalledError, InternalError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,16 +117,12 @@ def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
     thresholds = _thresholds(options)
     name = _bundle_name(options)
     output: Path = options["output"]
-    if output.exists():
-        raise OutputError(
-            f"{output} exists already",
-            accepted="a path that is free",
-            remedy="remove it, or name another --output",
-        )
+    from scanside.publish import check_free
     from scanside_export.assemble import Description
     from scanside_export.figures import read_figures
     from scanside_export.run import run
 
+    check_free(output)
     models: dict[Role, Path] = {
         "classifier": options["classifier"],
         "segmenter": options["segmenter"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from scanside.contract import Tolerance
 from scanside.errors import InputError
 from scanside.evaluation.dataset import index_dataset, load_image
 from scanside.gate import Route, decide, route
+from scanside.golden import GoldenSlices, encode_golden
 from scanside.preprocess import preprocess
 
 if TYPE_CHECKING:
@@ -255,19 +255,18 @@ def encode(images: NDArray[np.uint8], outputs: Outputs, thresholds: Thresholds) 
     # A pixel never changes its side of the threshold.
     moved = (planes >= thresholds.mask) != (outputs.mask_probability >= thresholds.mask)
     planes[moved] = outputs.mask_probability[moved]
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        images=images,
-        tumor_probability=outputs.tumor_probability,
-        mask_probability=planes.astype(np.float32),
-        gate=np.float64(thresholds.gate),
-        decision=np.float64(thresholds.decision),
-        mask=np.float64(thresholds.mask),
-        route=np.array(routes),
-        tumor=np.array(tumors),
+    return encode_golden(
+        GoldenSlices(
+            images=images,
+            tumor_probability=outputs.tumor_probability,
+            mask_probability=planes.astype(np.float32),
+            gate=thresholds.gate,
+            decision=thresholds.decision,
+            mask=thresholds.mask,
+            route=tuple(routes),
+            tumor=tuple(tumors),
+        )
     )
-    return buffer.getvalue()
 
 
 def _clear(outputs: Outputs, thresholds: Thresholds, margin: float) -> NDArray[np.bool_]:

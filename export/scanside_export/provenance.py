@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from scanside.contract import Provenance, field_path
-from scanside.errors import BundleError, UsageError
+from scanside.errors import BundleError
+from scanside.publish import created
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +112,7 @@ def provenance(
     return Provenance(
         command=command,
         commit=_commit(),
-        created=_created(),
+        created=created(),
         dataset=dataset,
         dataset_sha256=None if shared == UNKNOWN else shared,
         versions=_versions(),
@@ -138,24 +137,6 @@ def _commit() -> str:
 def _output(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, check=True, text=True)  # noqa: S603 - no shell, fixed words
     return done.stdout.strip()
-
-
-def _created() -> str:
-    """Return the time in UTC, or SOURCE_DATE_EPOCH where it is set.
-
-    References
-    ----------
-    https://reproducible-builds.org/specs/source-date-epoch/
-    """
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if not epoch:
-        return datetime.now(timezone.utc).replace(microsecond=0).isoformat()
-    try:
-        return datetime.fromtimestamp(int(epoch), timezone.utc).isoformat()
-    except (ValueError, OverflowError, OSError):
-        raise UsageError(
-            f"SOURCE_DATE_EPOCH is {epoch!r}", accepted="whole seconds since 1970-01-01 UTC"
-        ) from None
 
 
 def _versions() -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scanside_export.assemble import Exported, assemble, write_verified
+from scanside.publish import publish
+from scanside_export.assemble import Exported, assemble
 from scanside_export.convert import load_keras, to_onnx
 from scanside_export.golden import CANDIDATES, choose, encode, outputs_of, read_slices
 from scanside_export.parity import check_parity, session
@@ -103,4 +104,4 @@ def run(  # noqa: PLR0913 - the inputs of an export, by keyword
         provenance(command, dataset, records),
     )
     say("verifying the bundle against its golden slices")
-    return write_verified(output, manifest, files)
+    return publish(output, manifest, files)

@@ -9,22 +9,21 @@ and folders of other users, or that others may write to, are not taken either.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
 import re
-import secrets
 import stat
-from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
+from scanside.privatefile import locked, read_private, replace_file
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["cache_folder", "entry_key", "read_entry", "write_entry"]
 
@@ -123,11 +122,11 @@ def read_entry(folder: Path | None, key: str) -> bytes | None:
     if folder is None:
         return None
     try:
-        with _locked(folder, fcntl.LOCK_SH):
+        with locked(folder):
             sidecar = msgspec.json.decode(
-                _read_own(_sidecar(folder, key), _SIDECAR_LIMIT), type=_Sidecar
+                read_private(_sidecar(folder, key), _SIDECAR_LIMIT), type=_Sidecar
             )
-            content = _read_own(_content(folder, key), sidecar.size)
+            content = read_private(_content(folder, key), sidecar.size)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -172,11 +171,11 @@ def write_entry(
     sidecar = _Sidecar(key=key, sha256=digest, size=len(content), about=dict(about or {}))
     encoded = msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n"
     try:
-        with _locked(folder, fcntl.LOCK_EX):
+        with locked(folder, exclusive=True):
             _check_own(folder.stat(), folder)
             # The sidecar last: without the one that belongs to it a content is no entry.
-            _replace(_content(folder, key), content)
-            _replace(_sidecar(folder, key), encoded)
+            replace_file(_content(folder, key), content)
+            replace_file(_sidecar(folder, key), encoded)
     except OSError as error:
         _say_once(f"scanside: {folder}: nothing is kept there: {error.strerror or error}")
         return False
@@ -211,43 +210,6 @@ def _check_own(status: os.stat_result, path: Path) -> None:
         raise PermissionError(
             f"{path} has the mode {stat.S_IMODE(status.st_mode):o}: others may write to it"
         )
-
-
-def _read_own(path: Path, limit: int) -> bytes:
-    """Read a regular file of this user's, at most a byte more than the limit; follow no link."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise PermissionError(f"{path} is no regular file")
-        _check_own(status, path)
-        return file.read(min(limit, status.st_size) + 1)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def _locked(folder: Path, kind: int) -> Iterator[None]:
-    """Hold a folder's lock, so that a content and its sidecar are of one writer."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # Some network file systems have no locks; a mixed pair fails its hash then.
-        with suppress(OSError):
-            fcntl.flock(descriptor, kind)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @cache

@@ -102,6 +102,7 @@ def decide(probability: float, thresholds: Thresholds, mask_area: int | None) ->
         return Decision(
             "indeterminate",
             None,
-            f"the classifier is sure ({probability:.3f}) and the segmenter outlines nothing",
+            f"the classifier gives {probability:.3f} (decision {thresholds.decision:.3f}) and the"
+            " segmenter outlines nothing",
         )
     return Decision("ok", tumor=False)

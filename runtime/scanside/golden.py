@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -12,14 +13,19 @@ from scanside.errors import BundleError
 from scanside.gate import Route
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from scanside.bundle import Bundle
 
-__all__ = ["DECISIONS", "GoldenSlices", "read_golden"]
+__all__ = ["DECISIONS", "GoldenSlices", "encode_golden", "read_golden"]
 
 DECISIONS: Final = {"true": True, "false": False, "unknown": None}
 """What `GoldenSlices.tumor` says, and what it means."""
+
+_RECORDED: Final = "recorded: "
+"""What the names of arrays of `GoldenSlices.recorded` begin with."""
 
 _ROUTES: Final = {Route.SKIP.value, Route.SEGMENT.value}
 
@@ -41,6 +47,9 @@ class GoldenSlices(NamedTuple):
         ``skip`` or ``segment``, ``[N]``.
     tumor
         ``true``, ``false`` or ``unknown``, ``[N]``.
+    recorded
+        float32 ``[N, 1]``: the INT8 classifier's own outputs, by the name of an arithmetic that
+        gives the same on every device (`scanside.backends.arithmetic`).
     """
 
     images: NDArray[np.uint8]
@@ -51,6 +60,7 @@ class GoldenSlices(NamedTuple):
     mask: float
     route: tuple[str, ...]
     tumor: tuple[str, ...]
+    recorded: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
 
 
 def read_golden(bundle: Bundle) -> GoldenSlices:
@@ -73,6 +83,11 @@ def read_golden(bundle: Bundle) -> GoldenSlices:
                 mask=float(held["mask"]),
                 route=tuple(str(way) for way in held["route"]),
                 tumor=tuple(str(value) for value in held["tumor"]),
+                recorded={
+                    name.removeprefix(_RECORDED): held[name]
+                    for name in held.files
+                    if name.startswith(_RECORDED)
+                },
             )
     except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise _not_golden(bundle, str(error)) from None
@@ -81,10 +96,33 @@ def read_golden(bundle: Bundle) -> GoldenSlices:
     wanted = ((number, 256, 256, 3), (number, 1), (number, 256, 256))
     if number == 0 or shapes != wanted or golden.images.dtype != np.uint8:
         raise _not_golden(bundle, f"arrays of {shapes}")
+    if any(values.shape != (number, 1) for values in golden.recorded.values()):
+        raise _not_golden(bundle, "recorded outputs of another number of slices")
     known = set(golden.tumor) <= set(DECISIONS) and set(golden.route) <= _ROUTES
     if {len(golden.route), len(golden.tumor)} != {number} or not known:
         raise _not_golden(bundle, f"decisions {golden.route}, {golden.tumor}")
     return golden
+
+
+def encode_golden(golden: GoldenSlices) -> bytes:
+    """Return ``golden.npz``.
+
+    Parameters
+    ----------
+    golden
+        The slices, with everything that is known of them.
+
+    Returns
+    -------
+    bytes
+        The same for the same slices: numpy dates the members of the archive 1980.
+    """
+    arrays = {name: np.asarray(value) for name, value in golden._asdict().items()}
+    arrays.pop("recorded")
+    arrays |= {f"{_RECORDED}{name}": values for name, values in golden.recorded.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
 
 
 def _not_golden(bundle: Bundle, what: str) -> BundleError:

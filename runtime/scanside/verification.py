@@ -3,15 +3,19 @@
 The golden slices are phantoms, so that they may ship. For each of them the bundle holds the
 FP32 outputs, the route through the gate and the decision. Everything a slice passes through is
 compared: preprocessing, both models, thresholds, gate, masks on the source grid, and batches.
+
+INT8 lies further from FP32 than what a grey level more or less does. Where a backend computes in
+an arithmetic that is the same on every device, the classifier is held to its own outputs too.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from scanside.backends.arithmetic import ARITHMETIC
 from scanside.gate import Route, decide, route
 from scanside.golden import DECISIONS, read_golden
 from scanside.pipeline import prepare
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from scanside.backends.base import Backend
     from scanside.bundle import Bundle
     from scanside.contract import Thresholds, Tolerance
     from scanside.golden import GoldenSlices
@@ -33,6 +38,13 @@ __all__ = ["Check", "compare", "dice", "verify"]
 
 _BLUR: Final = 4.0
 """Grey levels by which bilinear enlargement changes a pixel on average, at most (about 1)."""
+
+_SMALLEST: Final = 1e-4
+"""Probabilities closer to 0 or 1 count as this close: their logits are not compared."""
+
+_SAME_LOGIT: Final = 0.02
+"""Largest difference, as a logit, of outputs of the same integer arithmetic. Equal bits were seen
+on every device tried; one grey level moves the bundle that ships by 0.13."""
 
 _GAIN, _OFFSET = 13, 57
 """A 16-bit copy of a golden slice has these: its window inverts them exactly."""
@@ -99,6 +111,7 @@ def _checks(golden: GoldenSlices, tolerance: Tolerance, pipeline: Pipeline) -> I
         golden.mask,
         tolerance,
     )
+    yield from _recorded(golden, backend, probabilities)
     single = [pipeline.analyse(image) for image in golden.images]
     together = pipeline.analyse_prepared([prepare(image) for image in golden.images])
     yield _decisions("decisions", golden, single)
@@ -147,6 +160,35 @@ def compare(
         f"Dice {worst:.4f}",
         f"at least {tolerance.mask_dice:g}",
     )
+
+
+def _recorded(
+    golden: GoldenSlices, backend: Backend, found: NDArray[np.float32]
+) -> Iterator[Check]:
+    """Compare INT8 with what the same arithmetic gave where it was calibrated."""
+    if backend.precision != "int8":
+        return
+    name = backend.describe().get(ARITHMETIC, "")
+    if name not in golden.recorded:
+        yield Check(
+            "recorded outputs",
+            passed=True,
+            found="none for this backend: a grey level more or less would not show",
+            wanted="some, or verify with --backend cpu",
+        )
+        return
+    error = _largest(np.abs(_logit(found) - _logit(golden.recorded[name])))
+    yield Check(
+        "recorded outputs",
+        error <= _SAME_LOGIT,
+        f"error {error:.2g} as a logit",
+        f"at most {_SAME_LOGIT:g} ({name})",
+    )
+
+
+def _logit(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    inside = np.clip(probability.astype(np.float64), _SMALLEST, 1 - _SMALLEST)
+    return np.log(inside / (1 - inside))
 
 
 def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -265,7 +307,7 @@ def _is_measured(region: Region) -> bool:
     return region.area == area == inside and bool(all(line.all() for line in lines))
 
 
-def _largest(errors: NDArray[np.float32]) -> float:
+def _largest(errors: NDArray[np.floating[Any]]) -> float:
     """Return the largest error; infinite if any is NaN, so that no comparison hides it."""
     return float(errors.max()) if np.isfinite(errors).all() else math.inf
 

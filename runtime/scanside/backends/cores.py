@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["usable_cores"]
+__all__ = ["has_quota", "usable_cores"]
 
 _ROOT: Final = Path("/")
 _CPUS: Final = "sys/devices/system/cpu"
@@ -41,6 +41,11 @@ def usable_cores(root: Path = _ROOT, cpus: Collection[int] | None = None) -> int
     allowed = os.sched_getaffinity(0) if cpus is None else cpus
     cores = {_core(root, cpu) for cpu in allowed}
     return max(1, min([len(cores), *(int(quota) for quota in _quotas(root))]))
+
+
+def has_quota(root: Path = _ROOT) -> bool:
+    """Tell whether a control group allows less than the processors of this process's affinity."""
+    return any(quota < len(os.sched_getaffinity(0)) for quota in _quotas(root))
 
 
 def _core(root: Path, cpu: int) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from scanside.backends.arithmetic import ARITHMETIC, arithmetic
 from scanside.backends.cores import usable_cores
+from scanside.backends.cpufeatures import cpu_features
 from scanside.backends.onnxsession import PROVIDER, library_version, open_session
 from scanside.errors import BackendError
 
@@ -12,13 +14,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from scanside.backends.cpufeatures import CpuFeatures
     from scanside.bundle import Bundle
     from scanside.contract import Precision
 
 __all__ = ["OnnxRuntimeBackend", "load", "usable_cores"]
 
 
-def load(bundle: Bundle, precision: Precision, *, lanes: int = 1) -> OnnxRuntimeBackend:
+def load(
+    bundle: Bundle, precision: Precision, *, lanes: int = 1, features: CpuFeatures | None = None
+) -> OnnxRuntimeBackend:
     """Load both models of a bundle.
 
     Parameters
@@ -29,6 +34,8 @@ def load(bundle: Bundle, precision: Precision, *, lanes: int = 1) -> OnnxRuntime
         One of the bundle's precisions.
     lanes
         Number of threads whose calls are computed side by side, each on its share of the cores.
+    features
+        Compute as a processor with these features does; none for this one's own.
 
     Raises
     ------
@@ -40,7 +47,11 @@ def load(bundle: Bundle, precision: Precision, *, lanes: int = 1) -> OnnxRuntime
         If the bundle does not hold the precision.
     """
     return OnnxRuntimeBackend(
-        bundle, precision, lanes=lanes, threads=max(1, usable_cores() // lanes)
+        bundle,
+        precision,
+        lanes=lanes,
+        threads=max(1, usable_cores() // lanes),
+        features=features or cpu_features(),
     )
 
 
@@ -57,16 +68,29 @@ class OnnxRuntimeBackend:
         Number of threads whose calls are computed side by side.
     threads
         Threads that compute one call.
+    features
+        The processor's features, which the rewrites go by.
     """
 
     name: Final = "cpu"
 
-    def __init__(self, bundle: Bundle, precision: Precision, *, lanes: int, threads: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: Precision,
+        *,
+        lanes: int,
+        threads: int,
+        features: CpuFeatures,
+    ) -> None:
         self.precision: Final = precision
         self.lanes: Final = lanes
         self._threads = threads
-        self._classifier, classifier = open_session(bundle, "classifier", precision, threads)
-        self._segmenter, segmenter = open_session(bundle, "segmenter", precision, threads)
+        self._arithmetic = arithmetic(precision, features)
+        self._classifier, classifier = open_session(
+            bundle, "classifier", precision, threads, features
+        )
+        self._segmenter, segmenter = open_session(bundle, "segmenter", precision, threads, features)
         # In the order of their application, each once.
         self._applied = tuple(dict.fromkeys((*classifier, *segmenter)))
 
@@ -80,13 +104,14 @@ class OnnxRuntimeBackend:
 
     def describe(self) -> dict[str, str]:
         """Return library version, provider, threads, and how the graphs were derived."""
+        known = {} if self._arithmetic is None else {ARITHMETIC: self._arithmetic}
         return {
             "onnxruntime": library_version(),
             "provider": PROVIDER,
             "lanes": str(self.lanes),
             "threads": str(self._threads),
             "rewrites": ", ".join(self._applied) or "none",
-        }
+        } | known
 
     def close(self) -> None:
         """Free both sessions."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from scanside.backends.cpufeatures import cpu_features
 from scanside.errors import BackendError, BundleError, ExtraNotInstalledError
 from scanside.preprocess import CHANNELS, SIDE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scanside.backends.cpufeatures import CpuFeatures
     from scanside.bundle import Bundle
     from scanside.contract import Precision, Role
 
@@ -62,7 +62,9 @@ class Opened(NamedTuple):
     applied: tuple[str, ...]
 
 
-def open_session(bundle: Bundle, role: Role, precision: Precision, threads: int) -> Opened:
+def open_session(
+    bundle: Bundle, role: Role, precision: Precision, threads: int, features: CpuFeatures
+) -> Opened:
     """Return a session for a model of a bundle.
 
     Parameters
@@ -73,6 +75,8 @@ def open_session(bundle: Bundle, role: Role, precision: Precision, threads: int)
         Which of its models.
     threads
         Threads that compute one call.
+    features
+        The processor's features, which the rewrites go by.
 
     Raises
     ------
@@ -88,23 +92,25 @@ def open_session(bundle: Bundle, role: Role, precision: Precision, threads: int)
     from scanside.backends.rewrites import derive
 
     version = library_version()
+    options = _graph_options(features)
     entry = bundle.manifest.models[role].get(precision)
-    key = None if entry is None else graph_key(entry.sha256, version, _graph_options())
+    key = None if entry is None else graph_key(entry.sha256, version, options)
     field = f"$.models.{role}.{precision}"
     if key is not None and (kept := kept_graph(key)) is not None:
         try:
-            session = _session(kept.content, threads, _FROM_KEPT, optimise=False)
+            session = _session(kept.content, threads, options | _FROM_KEPT, optimise=False)
             _check_interface(session, role, field)
         except Exception as error:  # noqa: BLE001 - whatever it is, the graph is made anew
             _LOG.debug("scanside: the kept graph of the %s is made anew: %s", role, error)
         else:
             return Opened(session, kept.applied)
-    derived = derive(bundle.read_model(role, precision), cpu_features())
+    derived = derive(bundle.read_model(role, precision), features)
     made: list[Any] = []
 
     def optimise(file: Path | None) -> None:
         try:
-            made.append(_session(derived.content, threads, _TO_KEEP if file else {}, write_to=file))
+            entries = options | (_TO_KEEP if file else {})
+            made.append(_session(derived.content, threads, entries, write_to=file))
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise BackendError(
                 f"ONNX Runtime {version} refuses the {precision} {role}: {error}",
@@ -142,7 +148,7 @@ def library_version() -> str:
     return str(onnxruntime.__version__)
 
 
-def _graph_options() -> dict[str, str]:
+def _graph_options(features: CpuFeatures) -> dict[str, str]:
     """Return the options that the optimised graph depends on.
 
     x64quantprecision
@@ -153,7 +159,7 @@ def _graph_options() -> dict[str, str]:
     ----------
     https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
-    return {"session.x64quantprecision": "0" if cpu_features().wide_dot_product else "1"}
+    return {"session.x64quantprecision": "0" if features.wide_dot_product else "1"}
 
 
 def _session(
@@ -176,7 +182,7 @@ def _session(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if write_to is not None:
         options.optimized_model_filepath = str(write_to)
-    for name, value in (_graph_options() | _SPINNING | entries).items():
+    for name, value in (_SPINNING | entries).items():
         options.add_session_config_entry(name, value)
     session = onnxruntime.InferenceSession(content, options, providers=[PROVIDER])
     if session.get_providers() != [PROVIDER]:

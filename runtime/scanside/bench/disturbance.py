@@ -10,7 +10,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from scanside.bench.environment import ROOT, read_text, usable_cores
+from scanside.backends.cores import has_quota
+from scanside.bench.environment import ROOT, read_text
 from scanside.bench.schema import Disturbance, SensorRange
 from scanside.bench.sensors import Reading, cooling_states, read_sensors
 
@@ -160,11 +161,10 @@ class Monitor:
         self._over.set()
         self._thread.join()
         self._read()
-        cores = len(os.sched_getaffinity(0))
         self.found = difference(
             self._before,
             after,
-            exclusive=usable_cores(self._root) == cores,
+            exclusive=not has_quota(self._root),
             cooling={name: state for name, state in self._cooling.items() if state > 0},
             sensors=ranges(self._readings),
         )

@@ -5,7 +5,6 @@ Every function takes the root of the file system, so that it can be told of othe
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from collections import Counter
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 
+from scanside.backends.cores import usable_cores
 from scanside.bench.schema import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["ROOT", "cpu_name", "governors", "jetson", "read_text", "stamp", "usable_cores"]
+__all__ = ["ROOT", "cpu_name", "governors", "jetson", "read_text", "stamp"]
 
 ROOT: Final = Path("/")
 
@@ -91,18 +91,6 @@ def cpu_name(cpuinfo: str) -> str:
     pairs = zip(implementers, parts, strict=False)
     cores = Counter(f"{implementer}/{part}" for implementer, part in pairs)
     return ", ".join(f"{count} x {core}" for core, count in cores.items()) or "unknown"
-
-
-def usable_cores(root: Path = ROOT) -> int:
-    """Return the number of cores that this process may use: affinity and cgroup quota."""
-    cores = len(os.sched_getaffinity(0))
-    quota, _, period = read_text(root / "sys/fs/cgroup/cpu.max").partition(" ")
-    if not period:  # cgroup v1
-        quota = read_text(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-        period = read_text(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us")
-    if not (quota.isdigit() and period.isdigit() and int(period)):
-        return cores
-    return max(1, min(cores, int(quota) // int(period)))
 
 
 def governors(root: Path = ROOT) -> dict[str, str]:

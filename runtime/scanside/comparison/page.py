@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from scanside.comparison.text import changes, figures, findings, name_of, thresholds
+from scanside.writers.page import STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,18 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["page_html"]
 
-_STYLE: Final = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem}
-body{color:#1c2733}
-h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}
-p.note{color:#5a6875;max-width:60rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+_STYLE: Final = (
+    STYLE
+    + """\
 td,th{padding:.2rem .8rem .2rem 0;text-align:left;border-bottom:1px solid #e3e8ec}
 td{overflow-wrap:anywhere}
-figure{margin:0 0 1.5rem}figure img{width:100%;background:#000;border-radius:4px}
+figure{margin:0 0 1.5rem}
 figcaption{font-size:.85rem;color:#41505e;overflow-wrap:anywhere}
 .odd{color:#a33;font-weight:600}
 """
+)
 
 
 def page_html(result: ComparisonResult) -> bytes:

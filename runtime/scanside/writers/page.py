@@ -16,21 +16,29 @@ if TYPE_CHECKING:
 
     from scanside.bundle import Bundle
 
-__all__ = ["write_page"]
+__all__ = ["STYLE", "write_page"]
 
-_STYLE: Final = """
+STYLE: Final = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem}
 body{color:#1c2733}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}
 p.note{color:#5a6875;max-width:60rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+figure img{width:100%;background:#000;border-radius:4px}
+"""
+"""What the runtime's pages have in common."""
+
+_STYLE: Final = (
+    STYLE
+    + """\
 td,th{padding:.2rem .8rem .2rem 0;text-align:right;border-bottom:1px solid #e3e8ec}
 td:first-child,th:first-child{text-align:left}
 .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(14rem,1fr));gap:1rem}
-figure{margin:0}figure img{width:100%;background:#000;border-radius:4px}
+figure{margin:0}
 figcaption{font-size:.8rem;color:#41505e;overflow-wrap:anywhere}
 .odd{color:#a33}
 """
+)
 
 
 def write_page(output: OutputFolder, bundle: Bundle, note: str = "") -> None:

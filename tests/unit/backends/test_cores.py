@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scanside.backends.cores import usable_cores
+from scanside.backends.cores import has_quota, usable_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,3 +85,13 @@ def test_quota_of_version_1(tmp_path: Path, mount: str, quota: str, cores: int) 
         f"{folder}/cpu.cfs_period_us": "100000\n",
     }
     assert usable_cores(tree(tmp_path, FOUR | files), range(4)) == cores
+
+
+def test_a_quota_below_the_affinity_is_told(tmp_path: Path) -> None:
+    limits = {"free": "max 100000", "small": "50000 100000"}
+    for name, limit in limits.items():
+        folder = tmp_path / name / "sys/fs/cgroup"
+        folder.mkdir(parents=True)
+        (folder / "cpu.max").write_text(limit)
+    assert has_quota(tmp_path / "small")
+    assert not has_quota(tmp_path / "free")

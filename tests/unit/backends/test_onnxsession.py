@@ -156,13 +156,10 @@ def test_the_key_changes_with_everything_that_the_graph_depends_on(
     assert len(set(found)) == len(found)
 
 
-def test_without_vnni_products_of_bytes_are_not_summed_in_16_bits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_vnni_products_of_bytes_are_not_summed_in_16_bits() -> None:
     for wide, option in ((True, "0"), (False, "1")):
         features = CpuFeatures(wide_dot_product=wide)
-        monkeypatch.setattr(onnxsession, "cpu_features", lambda held=features: held)
-        assert onnxsession._graph_options() == {"session.x64quantprecision": option}
+        assert onnxsession._graph_options(features) == {"session.x64quantprecision": option}
 
 
 def test_exchanged_models_are_refused_with_and_without_a_kept_graph(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from scanside.bench.environment import cpu_name, parse_nvpmodel, stamp, usable_cores
+from scanside.bench.environment import cpu_name, parse_nvpmodel, stamp
 from scanside.bench.sensors import cooling_states, read_sensors
 
 if TYPE_CHECKING:
@@ -105,17 +105,6 @@ def test_this_machine_has_what_the_stamp_says() -> None:
 def test_the_name_of_an_x86_processor() -> None:
     info = "processor\t: 0\nmodel name\t: AMD EPYC 7B13\nflags\t: fpu hypervisor\n"
     assert cpu_name(info) == "AMD EPYC 7B13"
-
-
-def test_a_quota_limits_the_cores(tmp_path: Path) -> None:
-    assert usable_cores(tree(tmp_path / "a", {"sys/fs/cgroup/cpu.max": "100000 100000\n"})) == 1
-    one = {
-        "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000",
-        "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
-    }
-    assert usable_cores(tree(tmp_path / "b", one)) == 1
-    free = tree(tmp_path / "c", {"sys/fs/cgroup/cpu.max": "max 100000\n"})
-    assert usable_cores(free) == len(os.sched_getaffinity(0))
 
 
 def test_power_mode_is_read_with_and_without_warnings() -> None:

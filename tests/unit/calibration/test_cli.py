@@ -154,7 +154,7 @@ def test_wrong_options_are_refused(
 def test_an_output_that_exists_is_refused_before_any_work(
     run: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_index", pytest.fail)
+    monkeypatch.setattr("scanside.cli.indexing.index", pytest.fail)
     (tmp_path / "out").mkdir()
     done = run("--output", tmp_path / "out")
     assert done.code == 9

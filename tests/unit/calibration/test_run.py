@@ -105,6 +105,8 @@ def test_the_bundle_holds_int8_and_says_where_it_comes_from(
     assert guard.measured.keys() == LIMITS.keys()
     assert guard.dataset_sha256 == data.dataset.sha256
     assert guard.backend.startswith("cpu, onnxruntime")
+    assert "quantised-image" in guard.backend, "what computed INT8, not FP32"
+    assert read_golden(made).recorded, "the classifier's own outputs"
     assert held.models["classifier"]["int8"].parity.reference.startswith("fp32 of this bundle")
     assert held.provenance.command == "tests; scanside calibrate toy"
     card = made.read("$.card").decode()

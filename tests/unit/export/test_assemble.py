@@ -9,12 +9,12 @@ from scanside import open_bundle
 from scanside.contract import Provenance, Thresholds
 from scanside.errors import OutputError, ParityError
 from scanside.evidence import Parity
+from scanside.publish import publish
 from scanside_export.assemble import (
     Description,
     Exported,
     WeightsLicense,
     assemble,
-    write_verified,
 )
 from scanside_export.card import model_card
 
@@ -60,7 +60,7 @@ def parts(
 
 
 def test_a_bundle_is_written_and_verified(tmp_path: Path) -> None:
-    bundle = write_verified(tmp_path / "b", *parts())
+    bundle = publish(tmp_path / "b", *parts())
     assert bundle.label == "toy 7"
     assert bundle.manifest.precisions == ("fp32",)
     assert sorted(path.name for path in bundle.path.iterdir()) == [
@@ -71,7 +71,7 @@ def test_a_bundle_is_written_and_verified(tmp_path: Path) -> None:
 
 
 def test_the_same_parts_give_the_same_bytes(tmp_path: Path) -> None:
-    first, second = (write_verified(tmp_path / f"{n}.zip", *parts()) for n in "ab")
+    first, second = (publish(tmp_path / f"{n}.zip", *parts()) for n in "ab")
     assert first.path.read_bytes() == second.path.read_bytes()
 
 
@@ -96,7 +96,7 @@ def test_a_bundle_that_fails_its_goldens_leaves_nothing(tmp_path: Path, name: st
         SOURCE,
     )
     with pytest.raises(ParityError, match="tumor_probability"):
-        write_verified(tmp_path / name, broken, files)
+        publish(tmp_path / name, broken, files)
     assert list(tmp_path.iterdir()) == []
     assert manifest.name == "toy"
 
@@ -104,7 +104,7 @@ def test_a_bundle_that_fails_its_goldens_leaves_nothing(tmp_path: Path, name: st
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with pytest.raises(OutputError, match="exists already"):
-        write_verified(tmp_path / "b", *parts())
+        publish(tmp_path / "b", *parts())
 
 
 def test_a_given_card_is_kept_and_a_missing_one_written() -> None:

@@ -170,7 +170,7 @@ def stats(*, folder: Path, output: Path, overwrite: bool) -> None:
 
 
 def _index(folder: Path, *, keep_going: bool = False) -> Dataset:
-    from scanside_training.cli.indexing import index as index_with_progress
+    from scanside.cli.indexing import index as index_with_progress
 
     return index_with_progress(folder, keep_going=keep_going)
 

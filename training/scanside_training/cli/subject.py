@@ -34,8 +34,8 @@ class ChosenSlices(NamedTuple):
 
 def choose(data: Path, split_file: Path | None, part: str | None) -> ChosenSlices:
     """Index the dataset and take the slices of the part."""
+    from scanside.cli.indexing import index
     from scanside.evaluation.splits import check_split, read_split
-    from scanside_training.cli.indexing import index
     from scanside_training.document import Subject
 
     if split_file is None and part not in {None, "all"}:
