@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from peerbench.conclusions import conclude
 from peerbench.execute import Runner, link_slices
 from peerbench.plan import BACKENDS, PEERS, Product, products
 from peerbench.prepared import Prepared, Request
 from peerbench.process import run_process
-from peerbench.report import conclude, markdown
+from peerbench.report import markdown
 from peerbench.results import Results
 
 if TYPE_CHECKING:

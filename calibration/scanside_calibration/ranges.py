@@ -9,12 +9,13 @@ that every tensor named in the file is really computed and none is fused away.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import onnx
 from onnx import TensorProto, helper
 
-from scanside.errors import BackendError, BundleError, ExtraNotInstalledError, InputError
+from scanside.errors import BundleError, InputError
+from scanside_calibration.sessions import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -93,7 +94,9 @@ def measure_ranges(
     """
     makers = float_activations(model)
     names = [name for name in makers if tensors is None or name in tensors]
-    session, outputs = _session(_instrumented(model, names), names, threads)
+    content = _instrumented(model, names).SerializeToString()
+    session = open_session(content, threads=threads, optimised=False)
+    outputs = [_reduced(at, kind) for at in range(len(names)) for kind in _REDUCTIONS]
     (image,) = (value.name for value in session.get_inputs())
     low, high = [math.inf] * len(names), [-math.inf] * len(names)
     done = 0
@@ -164,32 +167,6 @@ def _instrumented(model: ModelProto, names: list[str]) -> ModelProto:
 
 def _reduced(at: int, reduction: str) -> str:
     return f"scanside.ranges/{at}/{reduction}"
-
-
-def _session(model: ModelProto, names: list[str], threads: int) -> tuple[Any, list[str]]:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        if error.name != "onnxruntime":
-            raise
-        raise ExtraNotInstalledError(
-            "measuring ranges", package="onnxruntime", extra="calibrate"
-        ) from None
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # ONNX Runtime's errors share no base class
-        raise BackendError(
-            f"ONNX Runtime {onnxruntime.__version__} refuses the model with its ranges: {error}",
-            remedy="export the bundle again",
-        ) from error
-    outputs = [_reduced(at, kind) for at in range(len(names)) for kind in _REDUCTIONS]
-    return session, outputs
 
 
 def _threes(values: list[float]) -> Iterator[tuple[float, float, float]]:

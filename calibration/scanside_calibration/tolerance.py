@@ -15,6 +15,7 @@ from scanside.golden import DECISIONS
 from scanside.verification import dice
 from scanside_calibration.candidate import running
 from scanside_calibration.observe import Outputs, outputs_of
+from scanside_calibration.sessions import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -243,12 +244,7 @@ def _turned(
 
 
 def _unoptimised(model: bytes, golden: GoldenSlices) -> NDArray[np.float32]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = open_session(model, optimised=False)
     return np.concatenate([session.run(None, {"image": image[None]})[0] for image in golden.images])
 
 

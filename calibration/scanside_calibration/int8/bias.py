@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from scanside.errors import BundleError, InputError
-from scanside_calibration.int8.histogram import open_session
+from scanside_calibration.sessions import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ def correct_biases(
     probe, names = _probe(fp32, int8)
     if not names:
         return _copy(int8)
-    session = open_session(probe, threads)
+    session = open_session(probe.SerializeToString(), threads=threads)
     (image,) = (value.name for value in session.get_inputs())
     outputs = [_PREFIX + name for name in names]
     totals: list[Any] = [0.0] * len(names)

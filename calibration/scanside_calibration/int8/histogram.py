@@ -8,16 +8,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from scanside.errors import BackendError, BundleError, ExtraNotInstalledError
+from scanside.errors import BundleError
+from scanside_calibration.sessions import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
     from onnx import ModelProto
-    from onnxruntime import InferenceSession
 
-__all__ = ["BINS", "Histogram", "collect_histograms", "histogram", "open_session"]
+__all__ = ["BINS", "Histogram", "collect_histograms", "histogram"]
 
 BINS: Final = 2048
 """As TensorRT's entropy calibration has it.
@@ -115,7 +115,7 @@ def collect_histograms(
         If a value is NaN or infinite.
     """
     names = [name for name, top in largest.items() if top > 0]
-    session = open_session(_observed(model, names), threads)
+    session = open_session(_observed(model, names).SerializeToString(), threads=threads)
     (image,) = (value.name for value in session.get_inputs())
     counts = {name: np.zeros(BINS, np.int64) for name in names}
     above = dict.fromkeys(names, 0)
@@ -145,42 +145,3 @@ def _observed(model: ModelProto, names: list[str]) -> ModelProto:
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
     )
     return copy
-
-
-def open_session(model: ModelProto, threads: int) -> InferenceSession:
-    """Open an optimised session on ONNX Runtime's CPU provider.
-
-    Parameters
-    ----------
-    model
-        The ONNX model.
-    threads
-        Threads that compute; 0 for all cores.
-
-    Raises
-    ------
-    ExtraNotInstalledError
-        If onnxruntime is not installed.
-    BackendError
-        If ONNX Runtime refuses the model.
-    """
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        if error.name != "onnxruntime":
-            raise
-        raise ExtraNotInstalledError(
-            "calibration", package="onnxruntime", extra="calibrate"
-        ) from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # ONNX Runtime's errors share no base class
-        raise BackendError(
-            f"ONNX Runtime {onnxruntime.__version__} refuses the model: {error}",
-            remedy="export the bundle again",
-        ) from error
