@@ -39,7 +39,7 @@ bench: $(BENCH_VENV)/ready
 lock: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu -o requirements/cpu.txt
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra test -o requirements/test.txt
-	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra openvino --extra bench --extra calibrate --extra train --extra test --extra dev -o requirements/dev.txt
+	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra openvino --extra bench --extra calibrate --extra train --extra dicom --extra nifti --extra test --extra dev -o requirements/dev.txt
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra openvino --extra calibrate --extra train --extra peers -o requirements/bench.txt
 LOCK = pyproject.toml requirements/build.in --universal --python-version 3.10 --generate-hashes \
        --no-header --quiet --upgrade
