@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
     from scanside.pipeline import Pipeline, Result
     from scanside.readers.image import Page
+    from scanside.study.grid import Spacing
     from scanside.writers.files import OutputFolder
 
-__all__ = ["Analysed", "Options", "Spacing", "analyse_files"]
+__all__ = ["Analysed", "Options", "analyse_files"]
 
 _READ_AHEAD: Final = 8
 """Slices; some tens of milliseconds of models' work, and at most 8 decoded slices in memory."""
@@ -46,22 +47,6 @@ each holds its pixels."""
 _LONGEST_STEM, _SHORT_STEM = 200, 50
 """Bytes of a stem that pictures are named after as it is, and characters kept of a longer one:
 file systems allow 255 bytes."""
-
-
-class Spacing(NamedTuple):
-    """Millimetres between rows, between columns, and between slices.
-
-    Attributes
-    ----------
-    row, column
-        As DICOM's PixelSpacing (0028,0030).
-    between_slices
-        As DICOM's SpacingBetweenSlices (0018,0088); none where it is not known.
-    """
-
-    row: float
-    column: float
-    between_slices: float | None = None
 
 
 class Options(NamedTuple):

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from scanside.bundle import Bundle
     from scanside.pipeline import Pipeline
-    from scanside.runner import Analysed, Spacing
+    from scanside.runner import Analysed
+    from scanside.study.grid import Spacing
 
 __all__ = ["Tally"]
 

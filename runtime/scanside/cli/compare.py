@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from scanside.comparison.slices import Input, ReadSlice
     from scanside.preprocess import Window
-    from scanside.runner import Spacing
+    from scanside.study.grid import Spacing
 
 __all__ = ["compare"]
 

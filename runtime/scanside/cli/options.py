@@ -10,7 +10,7 @@ import click
 
 from scanside.contract import PRECISIONS
 from scanside.preprocess import Window
-from scanside.runner import Spacing
+from scanside.study.grid import Spacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

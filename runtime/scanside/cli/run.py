@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from scanside.contract import Precision
     from scanside.preprocess import Window
-    from scanside.runner import Spacing
+    from scanside.study.grid import Spacing
 
 __all__ = ["run"]
 
