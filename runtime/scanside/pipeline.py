@@ -1,6 +1,6 @@
 """The two-stage pipeline: preprocess, classify, gate, segment, postprocess.
 
-`Pipeline.analyse` is the latency path: one slice, no queues. `scanside.runner` is the streaming
+`Pipeline.analyse` is the latency path: one slice, no queues. `scanside.lanes` is the streaming
 path: it reads and prepares the next slices while several are with the models side by side. Both
 call `Pipeline.analyse_prepared`, so both decide the same.
 """
@@ -89,7 +89,11 @@ class Result(NamedTuple):
 
 
 def prepare(
-    pixels: NDArray[np.generic], *, window: Window | None = None, fill: bool = False
+    pixels: NDArray[np.generic],
+    *,
+    window: Window | None = None,
+    fill: bool = False,
+    aspect: float = 1.0,
 ) -> Prepared:
     """Prepare a slice for the models; a pure function that any thread may call.
 
@@ -102,6 +106,8 @@ def prepare(
         The window of the slice's series; required for anything but uint8.
     fill
         Let a grey slice count as FLAIR that stands in for the other two sequences.
+    aspect
+        Height of a pixel over its width.
 
     Raises
     ------
@@ -113,7 +119,7 @@ def prepare(
     if fill and pixels.ndim > 1 and pixels.shape[2:] in ((), (1,)):
         pixels = fill_missing(pixels)
         filled = tuple(name for name in CHANNELS if name != CHANNELS[_FLAIR])
-    image, geometry = preprocess(pixels, window)
+    image, geometry = preprocess(pixels, window, aspect)
     return Prepared(image, geometry, filled, _since(started))
 
 

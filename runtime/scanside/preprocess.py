@@ -89,13 +89,15 @@ class Geometry(NamedTuple):
     scaled_width: int
 
 
-def fit(height: int, width: int) -> Geometry:
+def fit(height: int, width: int, aspect: float = 1.0) -> Geometry:
     """Return where a slice of this size lies inside the model's input.
 
     Parameters
     ----------
     height, width
         Size of the source slice in pixels.
+    aspect
+        Height of a pixel over its width; what is not square becomes so in the model's input.
 
     Raises
     ------
@@ -108,8 +110,8 @@ def fit(height: int, width: int) -> Geometry:
             accepted=_SIZES,
             remedy="export the slice at the matrix it was reconstructed at",
         )
-    longest = max(height, width)
-    scaled_height = max(1, round(height * SIDE / longest))
+    longest = max(height * aspect, width)
+    scaled_height = max(1, round(height * aspect * SIDE / longest))
     scaled_width = max(1, round(width * SIDE / longest))
     return Geometry(
         height=height,
@@ -208,7 +210,7 @@ def apply_window(pixels: NDArray[np.generic], window: Window) -> NDArray[np.uint
 
 
 def preprocess(
-    pixels: NDArray[np.generic], window: Window | None = None
+    pixels: NDArray[np.generic], window: Window | None = None, aspect: float = 1.0
 ) -> tuple[NDArray[np.uint8], Geometry]:
     """Turn a slice into the model's input.
 
@@ -218,6 +220,8 @@ def preprocess(
         The slice, ``[H, W, 3]`` in the order of `CHANNELS`, 8-bit, deeper, or float.
     window
         The window of the slice's series; required for anything but uint8, refused for uint8.
+    aspect
+        Height of a pixel over its width.
 
     Returns
     -------
@@ -232,7 +236,7 @@ def preprocess(
         If the slice or the window is not accepted (see `check_slice`, `fit`, `apply_window`).
     """
     check_slice(pixels)
-    geometry = fit(pixels.shape[0], pixels.shape[1])
+    geometry = fit(pixels.shape[0], pixels.shape[1], aspect)
     eight = _resized(_to_eight_bits(pixels, window), geometry.scaled_height, geometry.scaled_width)
     if eight.shape[:2] == (SIDE, SIDE):
         return eight, geometry
@@ -288,7 +292,8 @@ def _to_eight_bits(pixels: NDArray[np.generic], window: Window | None) -> NDArra
 def _resized(array: NDArray[Scalar], height: int, width: int) -> NDArray[Scalar]:
     """Resize with pixel centres aligned: area average to shrink, bilinear to enlarge.
 
-    The aspect is kept, so that a slice is either shrunk or enlarged, never both.
+    The aspect of square pixels is kept, so that a slice is either shrunk or enlarged. Pixels that
+    are not square may make it both, which OpenCV's area rule then interpolates bilinearly.
     """
     if array.shape[:2] == (height, width):
         return np.ascontiguousarray(array)

@@ -5,20 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scanside.postprocess import extent
-from scanside.readers.image import source_name
 from scanside.records import RunResult, StudyResult
+from scanside.study.measure import MM3_PER_ML
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scanside.bundle import Bundle
+    from scanside.lanes import Analysed
     from scanside.pipeline import Pipeline
-    from scanside.runner import Analysed
     from scanside.study.grid import Spacing
 
 __all__ = ["Tally"]
-
-_MM3_PER_ML = 1000.0
 
 
 class _Counts:
@@ -41,21 +37,36 @@ class _Counts:
         return self.slices - self.rejected
 
 
-class Tally:
-    """The counts of a run, by study and in all; memory grows with studies, not slices.
+class _Study(_Counts):
+    """The counts of a study, whose slices have the same spacing."""
 
-    Parameters
-    ----------
-    spacing
-        Distances for millimetres and millilitres; none where they are not known.
-    """
-
-    def __init__(self, spacing: Spacing | None = None) -> None:
+    def __init__(self, spacing: Spacing | None) -> None:
+        super().__init__()
         self._spacing = spacing
+        self.diameter_mm = None if spacing is None else 0.0
+
+    def add(self, analysed: Analysed) -> None:
+        super().add(analysed)
+        region = None if analysed.result is None else analysed.result.region
+        if self._spacing is not None and region is not None and region.area:
+            found = extent(region.mask, (self._spacing.row, self._spacing.column))
+            self.diameter_mm = max(found, self.diameter_mm or 0.0)
+
+    @property
+    def volume_ml(self) -> float | None:
+        if self._spacing is None or self._spacing.between_slices is None:
+            return None
+        voxel = self._spacing.row * self._spacing.column * self._spacing.between_slices
+        return self.area * voxel / MM3_PER_ML
+
+
+class Tally:
+    """The counts of a run, by study and in all; memory grows with studies, not slices."""
+
+    def __init__(self) -> None:
         self._all = _Counts()
-        self._studies: dict[str, _Counts] = {}
-        self._diameters: dict[str, float] = {}
-        self._last: Path | None = None
+        self._studies: dict[str, _Study] = {}
+        self._last = ""
         self.files = 0
         """Files begun so far; a file of many pages counts once."""
 
@@ -75,33 +86,28 @@ class Tally:
         return self._all.indeterminate
 
     def add(self, analysed: Analysed) -> None:
-        """Count a slice; the slices of one folder, or of one multi-page file, are a study."""
-        study = source_name(analysed.file if analysed.pages > 1 else analysed.file.parent)
-        if analysed.file != self._last:
-            self._last = analysed.file
+        """Count a slice."""
+        if analysed.record.source != self._last:
+            self._last = analysed.record.source
             self.files += 1
         self._all.add(analysed)
-        self._studies.setdefault(study, _Counts()).add(analysed)
-        region = None if analysed.result is None else analysed.result.region
-        if self._spacing is not None and region is not None and region.area:
-            found = extent(region.mask, (self._spacing.row, self._spacing.column))
-            self._diameters[study] = max(found, self._diameters.get(study, 0.0))
+        self._studies.setdefault(analysed.study, _Study(analysed.spacing)).add(analysed)
 
     def studies(self) -> list[StudyResult]:
         """Return a record for each study, in the order in which they began."""
         return [
             StudyResult(
-                source=study,
-                slices=counts.slices,
-                positive=counts.positive,
-                indeterminate=counts.indeterminate,
-                rejected=counts.rejected,
-                segmented=counts.segmented,
-                area_px=counts.area,
-                volume_ml=self._volume(counts.area),
-                diameter_mm=None if self._spacing is None else self._diameters.get(study, 0.0),
+                source=source,
+                slices=study.slices,
+                positive=study.positive,
+                indeterminate=study.indeterminate,
+                rejected=study.rejected,
+                segmented=study.segmented,
+                area_px=study.area,
+                volume_ml=study.volume_ml,
+                diameter_mm=study.diameter_mm,
             )
-            for study, counts in self._studies.items()
+            for source, study in self._studies.items()
         ]
 
     def run(
@@ -135,9 +141,3 @@ class Tally:
             precision=pipeline.backend.precision,
             fallback=pipeline.fallback,
         )
-
-    def _volume(self, area: int) -> float | None:
-        if self._spacing is None or self._spacing.between_slices is None:
-            return None
-        voxel = self._spacing.row * self._spacing.column * self._spacing.between_slices
-        return area * voxel / _MM3_PER_ML

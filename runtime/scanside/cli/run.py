@@ -17,11 +17,12 @@ from scanside.bundle import Bundle, open_bundle
 from scanside.cli.options import backend_options, bundle_option, pin_option, slice_options
 from scanside.cli.progress import progress
 from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, worst_exit_code
+from scanside.lanes import Analysed
 from scanside.pipeline import Pipeline
 from scanside.readers.discover import Discovery, discover
 from scanside.readers.image import source_name
 from scanside.records import Record, RunResult, SliceResult
-from scanside.runner import Analysed, Options, analyse_files
+from scanside.runner import Options, analyse_files
 from scanside.tally import Tally
 from scanside.writers.files import OutputFolder, output_errors
 from scanside.writers.page import write_page
@@ -147,7 +148,7 @@ def _execute(
     """Do a job and return its exit code; what was done until an interruption is kept."""
     if job.output is not None:
         job.output.clear()
-    tally = Tally(job.options.spacing)
+    tally = Tally()
     started = time.perf_counter()
     interrupted = False
     with ExitStack() as stack:
@@ -203,7 +204,7 @@ def _analysed(
 ) -> Iterator[Analysed]:
     for place, reason in found.unreadable:
         record = SliceResult(source=source_name(place), index=0, status="rejected", reason=reason)
-        yield Analysed(place, 1, record, None)
+        yield Analysed(source_name(place.parent), record, None)
     if found.files:
         yield from analyse_files(
             found.files,
