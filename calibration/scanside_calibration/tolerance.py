@@ -72,7 +72,7 @@ class Apart(NamedTuple):
 
 
 def on_backends(bundle: Bundle, golden: GoldenSlices, precision: Precision) -> dict[str, Outputs]:
-    """Run the golden slices on every backend that this machine has, and on the file as it is.
+    """Run the golden slices on every CPU backend of this machine, and on the file as it is.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def on_backends(bundle: Bundle, golden: GoldenSlices, precision: Precision) -> d
         If an output is no probability.
     """
     found: dict[str, Outputs] = {}
-    for name in backends.BACKENDS:
+    for name in backends.ON_CPU:
         try:
             with running(bundle, precision, name) as backend:
                 found[name] = outputs_of(golden.images, backend, batch=1)

@@ -6,22 +6,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scanside.backends.onnxruntime import usable_cores
-from scanside.errors import BackendError, UsageError
+from scanside.errors import BackendError, EngineError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scanside.backends.base import Backend
     from scanside.bundle import Bundle
     from scanside.contract import Precision
 
-__all__ = ["BACKENDS", "Loaded", "load"]
+__all__ = ["BACKENDS", "ON_CPU", "ON_GPU", "Loaded", "load"]
 
-BACKENDS: Final = {
+ON_GPU: Final = {
+    "ort-trt": "scanside.backends.orttrt",
+    "cuda": "scanside.backends.cuda",
+}
+"""Backends on an NVIDIA GPU, the one that ``auto`` prefers first. Each module has
+``load(bundle, precision, *, lanes)``, which raises `BackendError` with the reason, and
+``unavailable()``, which says why it can't be used here as far as that is known without importing
+a library."""
+
+ON_CPU: Final = {
     "cpu": "scanside.backends.onnxruntime",
     "openvino": "scanside.backends.openvino",
 }
+"""Backends on the CPU; ``auto`` takes the faster of those that are installed, see `choice`."""
+
+BACKENDS: Final = ON_GPU | ON_CPU
 """Backends by name: the module that has ``load(bundle, precision, *, lanes)``."""
 
-_WITHOUT: Final = ("tensorrt", "ort-trt", "cuda")
+_WITHOUT: Final = ("tensorrt",)
 """Names of the command line that this version has no backend for."""
 
 
@@ -33,8 +47,8 @@ class Loaded(NamedTuple):
     backend
         The backend.
     fallback
-        What ``auto`` passed over because it can't be used here, and why; none where the backend
-        was named.
+        Which better backends ``auto`` passed over because they can't be used here, and why; none
+        where the backend was named.
     reason
         By what measurement ``auto`` took this backend; none where there was nothing to choose.
     """
@@ -52,7 +66,8 @@ def load(
     Parameters
     ----------
     name
-        A name of `BACKENDS`, or ``auto`` for the one that is faster here; see `choice`.
+        A name of `BACKENDS`, or ``auto`` for the best that can be used here: those on a GPU in
+        the order of `ON_GPU`, then the faster one on the CPU.
     bundle
         The opened bundle.
     precision
@@ -87,17 +102,30 @@ def load(
 def _best(bundle: Bundle, precision: Precision, *, streaming: bool) -> Loaded:
     from scanside.backends.choice import PACKAGES, choose, installed
 
+    passed_over: dict[str, str] = {}
+
+    def loaded(name: str) -> Backend:
+        return _load(name, bundle, precision, streaming=streaming)
+
+    for name, module in ON_GPU.items():
+        if (why := import_module(module).unavailable()) is None:
+            try:
+                return Loaded(loaded(name), _said(passed_over))
+            except (BackendError, EngineError) as error:
+                why = str(error)
+        passed_over[name] = why
     # With none installed the first one's error says what to install.
     names = installed(list(PACKAGES)) or list(PACKAGES)[:1]
-    choice = choose(
-        bundle,
-        precision,
-        names,
-        lambda name: _load(name, bundle, precision, streaming=streaming),
-        streaming=streaming,
-    )
-    passed_over = "; ".join(f"{name}: {why}" for name, why in choice.passed_over.items())
-    return Loaded(choice.backend, passed_over or None, choice.reason)
+    choice = choose(bundle, precision, names, loaded, streaming=streaming)
+    return Loaded(choice.backend, _said(passed_over | choice.passed_over), choice.reason)
+
+
+def _said(passed_over: Mapping[str, str]) -> str | None:
+    """Say what was passed over and why, names with the same reason together."""
+    names: dict[str, list[str]] = {}
+    for name, why in passed_over.items():
+        names.setdefault(why, []).append(name)
+    return "; ".join(f"{', '.join(held)}: {why}" for why, held in names.items()) or None
 
 
 def _load(name: str, bundle: Bundle, precision: Precision, *, streaming: bool) -> Backend:

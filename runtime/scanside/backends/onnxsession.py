@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from scanside.bundle import Bundle
     from scanside.contract import Precision, Role
 
-__all__ = ["OUTPUTS", "PROVIDER", "Opened", "library_version", "open_session"]
+__all__ = [
+    "OUTPUTS",
+    "PROVIDER",
+    "Opened",
+    "check_interface",
+    "library_version",
+    "open_session",
+]
 
 PROVIDER: Final = "CPUExecutionProvider"
 OUTPUTS: Final = {
@@ -99,7 +106,7 @@ def open_session(
     if key is not None and (kept := kept_graph(key)) is not None:
         try:
             session = _session(kept.content, threads, options | _FROM_KEPT, optimise=False)
-            _check_interface(session, role, field)
+            check_interface(session, role, field)
         except Exception as error:  # noqa: BLE001 - whatever it is, the graph is made anew
             _LOG.debug("scanside: the kept graph of the %s is made anew: %s", role, error)
         else:
@@ -116,7 +123,7 @@ def open_session(
                 f"ONNX Runtime {version} refuses the {precision} {role}: {error}",
                 remedy="export the bundle again, or install the onnxruntime it was made with",
             ) from error
-        _check_interface(made[0], role, field)
+        check_interface(made[0], role, field)
 
     if key is None:
         optimise(None)
@@ -196,7 +203,7 @@ def _session(
     return session
 
 
-def _check_interface(session: Any, role: Role, field: str) -> None:  # noqa: ANN401
+def check_interface(session: Any, role: Role, field: str) -> None:  # noqa: ANN401
     """Refuse a model whose input and output are not those of its role."""
     found = [(t.name, t.type, t.shape[1:]) for t in (*session.get_inputs(), *session.get_outputs())]
     wanted = [("image", "tensor(uint8)", [SIDE, SIDE, len(CHANNELS)]), OUTPUTS[role]]

@@ -77,8 +77,8 @@ def backend_options(command: F) -> F:
         "--backend",
         default="auto",
         show_default=True,
-        metavar="auto|cpu|openvino",
-        help="What computes; auto takes the faster of what is installed and says so.",
+        metavar="auto|tensorrt|ort-trt|cuda|openvino|cpu",
+        help="What computes; auto takes the best that can be used here and says why.",
     )(command)
 
 
