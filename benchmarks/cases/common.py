@@ -1,7 +1,7 @@
 """What all peers share: reading, the two stages, writing, and what is measured.
 
-Decoding, pictures and records are the same functions in every case, so that cases differ in
-what computes and in nothing else.
+Decoding, pictures and records are the same functions in every peer. scanside writes the same
+pictures, pixel for pixel, with an encoding of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from peerbench.protocol import emit, since_start
 from scanside.preprocess import SIDE
-from scanside.writers.pictures import mask_png, overlay_png
+from scanside.writers.pictures import draw_overlay
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,9 +138,9 @@ def _stream(files: list[Path], stream: Stream, output: Path) -> dict[str, float]
             positive += area > 0
             if found.mask is not None and area:
                 name = f"{path.parent.name}_{path.stem}"
-                (output / "masks" / f"{name}_mask.png").write_bytes(mask_png(found.mask))
-                overlay = overlay_png(image, found.mask)
-                (output / "overlays" / f"{name}_overlay.png").write_bytes(overlay)
+                cv2.imwrite(str(output / "masks" / f"{name}_mask.png"), found.mask * 255)
+                overlay = draw_overlay(image, found.mask)
+                cv2.imwrite(str(output / "overlays" / f"{name}_overlay.png"), overlay)
             record = {"source": str(path), "probability": found.probability, "area_px": area}
             records.write(json.dumps(record) + "\n")
     seconds = time.perf_counter() - started

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 
-from scanside.errors import InternalError
+from scanside.writers.pictures import encode_png
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,6 @@ the slice's size."""
 
 _STRIP, _GAP = 46, 6
 _WHITE, _GREY = (255, 255, 255), (170, 170, 170)
-_FAST_PNG: Final = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
 def picture_png(slice_8bit: NDArray[np.uint8], halves: tuple[Half, Half]) -> bytes:
@@ -73,7 +72,7 @@ def picture_png(slice_8bit: NDArray[np.uint8], halves: tuple[Half, Half]) -> byt
     )
     panels.append(_captioned(difference, "difference", f"{apart:,} px: amber A, blue B", _WHITE))
     gap = np.zeros((panels[0].shape[0], _GAP, 3), np.uint8)
-    return _png(np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1))
+    return encode_png(np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1))
 
 
 def _on_source(half: Half, slice_8bit: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -119,10 +118,3 @@ def _found(half: Half) -> str:
         return "not segmented"
     area = f"{half.region.area:,} px"
     return area if half.result.segmented else f"skipped by its gate; would outline {area}"
-
-
-def _png(picture: NDArray[np.uint8]) -> bytes:
-    done, encoded = cv2.imencode(".png", picture, _FAST_PNG)
-    if not done:
-        raise InternalError(f"OpenCV did not encode a picture of the shape {picture.shape}")
-    return encoded.tobytes()
