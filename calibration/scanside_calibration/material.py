@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,8 +22,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scanside.evaluation.dataset import Dataset, DatasetSlice
+    from scanside_calibration.bench import Stage
+    from scanside_calibration.parts import Parts
 
-__all__ = ["MIN_PATIENTS", "MIN_SLICES", "SLICES", "CalibrationSet", "choose", "gather"]
+__all__ = [
+    "MIN_PATIENTS",
+    "MIN_SLICES",
+    "SLICES",
+    "CalibrationSet",
+    "choose",
+    "gather",
+    "gather_ranges",
+]
 
 MIN_SLICES: Final = 32
 """Fewer distinct slices are refused: their extremes say little about the next slice's."""
@@ -167,6 +177,28 @@ def gather(
         raise _too_few(f"{len(set(digests))} different slices (of {len(digests)})")
     refuse_artificial([item.patient for item in chosen], looks)
     return CalibrationSet(chosen, tuple(digests), total.hexdigest(), dataset.sha256, split_sha256)
+
+
+def gather_ranges(
+    dataset: Dataset, parts: Parts, *, count: int, seed: int, stage: Stage
+) -> CalibrationSet:
+    """Gather the slices that give ranges: of the training patients that none are compared on.
+
+    Parameters
+    ----------
+    dataset
+        The indexed dataset.
+    parts
+        Its patients, divided.
+    count, seed
+        As for `gather`, with its errors.
+    stage
+        Shows progress.
+    """
+    own = dataset._replace(slices=dataset.of(parts.ranges))
+    with stage(min(count, len(own.slices)), "calibration slices checked") as update:
+        found = gather(own, None, count=count, seed=seed, progress=lambda done, _: update(done))
+    return replace(found, split_sha256=parts.split_sha256)
 
 
 def choose(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from scanside.errors import UsageError
 from scanside.publish import check_free, publish
 from scanside_calibration.bench import Bench
 from scanside_calibration.derive import Tools, derive_fp16, derive_int8
+from scanside_calibration.material import gather_ranges
 from scanside_calibration.parts import divide
 from scanside_calibration.writing import assemble
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from scanside.evaluation.dataset import Dataset
     from scanside_calibration.bench import Stage
     from scanside_calibration.int8.methods import Method
-    from scanside_calibration.material import CalibrationSet
-    from scanside_calibration.parts import Parts
     from scanside_calibration.report import Record
     from scanside_calibration.writing import Derived
 
@@ -133,7 +131,7 @@ def run(
     """
     check_request(source, request)
     parts = divide(dataset, split, request.seed)
-    material = _material(dataset, parts, request, stage)
+    material = gather_ranges(dataset, parts, count=request.slices, seed=request.seed, stage=stage)
     say(
         f"{len(material)} slices of {len(material.patients)} patients for the ranges,"
         f" {len(parts.selection)} of others to compare on, {len(parts.validation)} for the guard"
@@ -161,19 +159,3 @@ def run(
     manifest, files = assemble(source, derived, dropped=request.dropped, command=request.command)
     say("verifying the bundle against its golden slices")
     return publish(request.output, manifest, files)
-
-
-def _material(dataset: Dataset, parts: Parts, request: Request, stage: Stage) -> CalibrationSet:
-    """Gather the calibration slices: of the training patients that none are compared on."""
-    from scanside_calibration.material import gather
-
-    own = dataset._replace(slices=dataset.of(parts.ranges))
-    with stage(min(request.slices, len(own.slices)), "calibration slices checked") as update:
-        found = gather(
-            own,
-            None,
-            count=request.slices,
-            seed=request.seed,
-            progress=lambda done, _: update(done),
-        )
-    return replace(found, split_sha256=parts.split_sha256)

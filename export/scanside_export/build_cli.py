@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,11 @@ from scanside.contract import PRECISIONS
 from scanside.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scanside.bundle import Bundle
     from scanside_export.engine.exchange import Settings
+    from scanside_export.engine.implicit import Implicit
 
 __all__ = ["build"]
 
@@ -75,6 +81,19 @@ def _batch(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int,
     default="fp16",
     show_default=True,
     help="What computes around INT8.",
+)
+@click.option(
+    "--implicit-int8",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Legacy, TensorRT 8.6 to 10: let TensorRT choose INT8 ranges from FOLDER's labelled"
+    " slices (those that scanside calibrate would take) in place of the bundle's INT8 models.",
+)
+@click.option(
+    "--split",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --implicit-int8: the split that the models were trained with.",
 )
 @click.option(
     "--level",
@@ -155,24 +174,51 @@ def build(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - 
     from scanside_export.engine.run import Job, build_engines
     from scanside_export.engine.show import as_json, as_text
 
+    if options["split"] is not None and options["implicit_int8"] is None:
+        raise click.UsageError("--split is for --implicit-int8")
     opened = open_bundle(options["bundle"], manifest_sha256=options["bundle_sha256"])
     settings = _settings(options, options["precision"] or opened.manifest.default_precision)
     limit = options["memory_limit"]
-    engines = build_engines(
-        opened,
-        settings,
-        Job(
-            folder=_folder(options["output"]),
-            rebuild=options["rebuild"],
-            limits=Limits(options["time_limit"], None if limit is None else limit * _MIB),
-            command=_command_line(context),
-            say=lambda line: click.echo(f"scanside: {line}", err=True),
-            stage=progress,
-        ),
-    )
+    folder = _folder(options["output"])
+    with _implicit(opened, options, folder) as implicit:
+        engines = build_engines(
+            opened,
+            settings,
+            Job(
+                folder=folder,
+                rebuild=options["rebuild"],
+                limits=Limits(options["time_limit"], None if limit is None else limit * _MIB),
+                command=_command_line(context),
+                say=_say,
+                stage=progress,
+                implicit=implicit,
+            ),
+        )
     if options["json_file"] is not None:
         _write(options["json_file"], as_json(engines))
     click.echo(as_text(engines), nl=False)
+
+
+@contextmanager
+def _implicit(bundle: Bundle, options: dict[str, Any], folder: Path) -> Iterator[Implicit | None]:
+    """Prepare the slices of an implicit calibration, if one is asked for."""
+    from scanside.cli.indexing import index
+    from scanside.cli.progress import progress
+    from scanside_export.engine.implicit import Implicit, provider
+
+    if options["implicit_int8"] is None:
+        yield None
+        return
+    prepare = provider().prepare
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".slices.") as scratch:
+        file = Path(scratch) / "slices.npy"
+        dataset = index(options["implicit_int8"])
+        facts = prepare(bundle, dataset, options["split"], file, stage=progress, say=_say)
+        yield Implicit(file, facts)
+
+
+def _say(line: str) -> None:
+    click.echo(f"scanside: {line}", err=True)
 
 
 def _settings(options: dict[str, Any], precision: Any) -> Settings:  # noqa: ANN401

@@ -63,7 +63,7 @@ def make(  # noqa: C901 - one library, many small classes
     refuse_typed
         Whether the parser refuses strongly typed networks.
     fail
-        ``parse`` or ``build``: what does not succeed.
+        ``parse``, ``calibrate`` or ``build``: what does not succeed.
     """
     rtx = version == "rtx"
     major = 11 if rtx else int(version.partition(".")[0])
@@ -124,6 +124,10 @@ def make(  # noqa: C901 - one library, many small classes
             assert index == 0
             return ITensor()
 
+    class IInt8EntropyCalibrator2:
+        def __init__(self) -> None:
+            self._made = True  # a subclass that does not call it has no C++ object
+
     class OnnxParser(Recorded):
         num_errors = 1
 
@@ -152,6 +156,13 @@ def make(  # noqa: C901 - one library, many small classes
         _cache = ITimingCache()
         if major > 8:
             progress_monitor: Any = None
+        if major < 11:
+            int8_calibrator: Any = None
+
+            def set_calibration_profile(self, profile: Any) -> bool:
+                asked["calibration profile"] = dict(asked["profile"])
+                return isinstance(profile, IOptimizationProfile)
+
         if rtx:
             num_compute_capabilities = 0
 
@@ -191,6 +202,19 @@ def make(  # noqa: C901 - one library, many small classes
         def set_shape(self, name: str, low: Any, best: Any, high: Any) -> None:
             asked["profile"][name] = (low, best, high)
 
+    def calibrate(calibrator: Any) -> None:
+        """Take slices as TensorRT does: all there are, unless ranges were kept."""
+        assert calibrator._made
+        assert calibrator.get_batch_size() == 1
+        asked["slices"] = []
+        if calibrator.read_calibration_cache() is not None:
+            return
+        while (given := calibrator.get_batch(["image"])) is not None:
+            asked["slices"] += given
+            if fail == "calibrate" and len(asked["slices"]) == 2:
+                break
+        calibrator.write_calibration_cache(b"TRT-ranges")
+
     class Builder(Recorded):
         def __init__(self, logger: ILogger) -> None:
             self._logger = logger
@@ -214,6 +238,8 @@ def make(  # noqa: C901 - one library, many small classes
             if fail == "build":
                 self._logger.log(ILogger.ERROR, "out of tactics")
                 return None
+            if major < 11 and config.int8_calibrator is not None:
+                calibrate(config.int8_calibrator)
             monitor = config.progress_monitor if major > 8 else None
             if monitor is not None:
                 monitor.phase_start("Building", None, 2)
@@ -275,6 +301,8 @@ def make(  # noqa: C901 - one library, many small classes
     )
     if major > 8:
         module.IProgressMonitor = IProgressMonitor
+    if major < 11:
+        module.IInt8EntropyCalibrator2 = IInt8EntropyCalibrator2
     if rtx:
         module.ComputeCapability = Enumeration("NONE", "SM75", "SM80", "SM86", "SM89", "SM120")
     return module

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scanside_export.engine.exchange import Built, Failed
+from scanside_export.engine.implicit import calibrating, check_calibrators
 from scanside_export.engine.layers import from_inspector, from_log
 from scanside_export.engine.library import ChildError, has
 from scanside_export.engine.tell import make_logger, make_monitor
@@ -59,6 +60,7 @@ def compile_engine(trt: Any, request: Request, tell: Callable[[Event], None]) ->
         If the library refuses the model or a setting, or gives no engine.
     """
     settings = request.settings
+    check_calibrators(trt, request)
     logger = make_logger(trt, tell)
     builder = trt.Builder(logger)
     made = _network(trt, builder, logger, request)
@@ -68,9 +70,11 @@ def compile_engine(trt: Any, request: Request, tell: Callable[[Event], None]) ->
     monitor = make_monitor(trt, config, tell)
     if monitor is None:
         logger.follow(made.network.num_layers)
-    started = time.monotonic()
-    plan = builder.build_serialized_network(made.network, config)
-    seconds = time.monotonic() - started
+    with calibrating(trt, builder, config, made.network, request) as calibrated:
+        started = time.monotonic()
+        plan = builder.build_serialized_network(made.network, config)
+        seconds = time.monotonic() - started
+        notes = (*made.notes, *calibrated())
     if plan is None:
         raise _refused("model", "the builder gave no engine", logger.errors)
     content = bytes(plan)
@@ -85,7 +89,7 @@ def compile_engine(trt: Any, request: Request, tell: Callable[[Event], None]) ->
         strongly_typed=made.typed,
         layers=layers,
         memory=memory,
-        notes=made.notes,
+        notes=notes,
     )
 
 
@@ -93,7 +97,7 @@ def _network(trt: Any, builder: Any, logger: Any, request: Request) -> _Network:
     """Parse the typed graph where types can come from it, else the other with flags."""
     flags = trt.NetworkDefinitionCreationFlag
     first: list[str] = []
-    if has(flags, "STRONGLY_TYPED"):
+    if has(flags, "STRONGLY_TYPED") and request.calibration is None:
         network = builder.create_network(1 << int(flags.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, logger)
         if parser.parse(Path(request.typed).read_bytes()):

@@ -19,18 +19,21 @@ _MODEL_IR, _MODEL_OPSET = 1, 8
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 
 
-def meant_int8(content: bytes) -> tuple[str, ...]:
+def meant_int8(content: bytes, *, implicit: bool = False) -> tuple[str, ...]:
     """Return the names of the nodes that are meant to compute in INT8.
 
     Parameters
     ----------
     content
         An ONNX file.
+    implicit
+        Whether the library chooses what it quantises, as far as it can all.
 
     Returns
     -------
     tuple of str
-        Convolutions and matrix products whose two first inputs are dequantised.
+        Convolutions and matrix products whose two first inputs are dequantised; every
+        convolution where the library chooses.
 
     Raises
     ------
@@ -38,6 +41,8 @@ def meant_int8(content: bytes) -> tuple[str, ...]:
         If the bytes are no ONNX model.
     """
     graph = read_graph(content)
+    if implicit:
+        return tuple(node.name for node in graph.nodes if node.op_type == "Conv")
     dequantised = {
         name for node in graph.nodes if node.op_type == "DequantizeLinear" for name in node.outputs
     }

@@ -12,6 +12,7 @@ from scanside.fields import Count, Part, Positive
 __all__ = [
     "CAPABILITIES",
     "Built",
+    "Calibration",
     "Device",
     "Event",
     "Failed",
@@ -84,6 +85,21 @@ class Settings(Part, frozen=True, kw_only=True):
         return said | ({"rest": self.rest} if self.precision == "int8" else {})
 
 
+class Calibration(Part, frozen=True, kw_only=True):
+    """Files of an implicit calibration.
+
+    Attributes
+    ----------
+    images
+        The prepared slices.
+    cache
+        Where the ranges of an earlier one are, if there are any, and where to write them.
+    """
+
+    images: str
+    cache: str
+
+
 class Request(Part, frozen=True, kw_only=True):
     """One engine to build; paths are those of files in a scratch folder.
 
@@ -99,6 +115,8 @@ class Request(Part, frozen=True, kw_only=True):
         Where to write the engine.
     timing
         Where the timing cache is, if there is one, and where to write it.
+    calibration
+        From what the library shall choose INT8 ranges; none where they are in the model.
     """
 
     settings: Settings
@@ -106,6 +124,7 @@ class Request(Part, frozen=True, kw_only=True):
     flagged: str
     plan: str
     timing: str
+    calibration: Calibration | None = None
 
 
 class Device(Part, frozen=True, kw_only=True):

@@ -15,10 +15,10 @@ from scanside.enginematch import AMPERE_PLUS, ANY_GPU
 from scanside.engines import EngineKey, Sidecar, plan_file, read_engine, write_engine
 from scanside.errors import EngineError, InternalError, OutputError, UsageError
 from scanside_export.engine.declared import meant_int8
-from scanside_export.engine.exchange import Built, Found, Request
+from scanside_export.engine.exchange import Built, Calibration, Found, Request
 from scanside_export.engine.layers import problems, summary
 from scanside_export.engine.process import run_child, worker_command
-from scanside_export.engine.timing import Timing
+from scanside_export.engine.timing import calibration_cache, timings
 from scanside_export.engine.typed import DERIVATION, with_half
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from scanside.bundle import Bundle
-    from scanside.contract import Role
+    from scanside.contract import Precision, Role
     from scanside_export.engine.exchange import Layer, Settings
+    from scanside_export.engine.implicit import Implicit
     from scanside_export.engine.process import Limits, Outcome
 
 __all__ = ["Engine", "Job", "build_engines"]
@@ -86,6 +87,8 @@ class Job(NamedTuple):
         Takes a line for the user.
     stage
         Shows progress: takes a number of steps and what they are of.
+    implicit
+        Slices from which the library shall choose INT8 ranges; none to take the bundle's.
     """
 
     folder: Path
@@ -94,6 +97,7 @@ class Job(NamedTuple):
     command: str
     say: Callable[[str], None]
     stage: Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
+    implicit: Implicit | None = None
 
 
 class _Model(NamedTuple):
@@ -131,8 +135,10 @@ def build_engines(bundle: Bundle, settings: Settings, job: Job) -> list[Engine]:
     OutputError
         If an engine can't be written.
     """
-    _check(settings)
-    contents = {role: bundle.read_model(role, settings.precision) for role in ROLES}
+    _check(settings, job.implicit)
+    # Implicit INT8 starts from the models that it is chosen for.
+    read: Precision = settings.precision if job.implicit is None else "fp32"
+    contents = {role: bundle.read_model(role, read) for role in ROLES}
     command = worker_command(settings.target)
     probed = run_child(command, b"", job.limits, lambda _: None).result
     if not isinstance(probed, Found):
@@ -140,7 +146,7 @@ def build_engines(bundle: Bundle, settings: Settings, job: Job) -> list[Engine]:
     job.say(_introduced(probed, settings))
     made = []
     for role, content in contents.items():
-        key = _key(hashlib.sha256(content).hexdigest(), settings, probed)
+        key = _key(hashlib.sha256(content).hexdigest(), settings, probed, job.implicit)
         if (kept := _kept(job, role, key)) is not None:
             made.append(kept)
             continue
@@ -148,7 +154,12 @@ def build_engines(bundle: Bundle, settings: Settings, job: Job) -> list[Engine]:
     return made
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, implicit: Implicit | None) -> None:
+    if implicit is not None and (settings.target, settings.precision) != ("trt", "int8"):
+        raise UsageError(
+            f"--implicit-int8 with --target {settings.target} --precision {settings.precision}",
+            accepted="--implicit-int8 with --target trt --precision int8",
+        )
     low, best, high = settings.profile
     if not low <= best <= high:
         raise UsageError(
@@ -188,7 +199,9 @@ def _introduced(found: Found, settings: Settings) -> str:
     )
 
 
-def _key(model_sha256: str, settings: Settings, found: Found) -> EngineKey:
+def _key(
+    model_sha256: str, settings: Settings, found: Found, implicit: Implicit | None
+) -> EngineKey:
     if found.device is None:
         gpu, capability = ANY_GPU, ",".join(settings.capabilities)
     else:
@@ -198,6 +211,8 @@ def _key(model_sha256: str, settings: Settings, found: Found) -> EngineKey:
         if settings.hardware == "ampere+":
             capability = AMPERE_PLUS
     derived = {"derivation": DERIVATION} if settings.precision == "int8" else {}
+    if implicit is not None:
+        derived = implicit.facts
     return EngineKey(
         model_sha256=model_sha256,
         runtime="tensorrt_rtx" if settings.target == "rtx" else "tensorrt",
@@ -229,30 +244,37 @@ def _build(model: _Model, key: EngineKey, settings: Settings, job: Job) -> Engin
     role, content, label = model
     int8 = settings.precision == "int8"
     typed = content
-    if int8 and settings.rest == "fp16":
+    if int8 and settings.rest == "fp16" and job.implicit is None:
         typed = with_half(content, scale_after=settings.target == "rtx")
-    timing = Timing(key)
+    timing, ranges = timings(key), calibration_cache(key)
     try:
         with tempfile.TemporaryDirectory(dir=job.folder, prefix=".building.") as scratch:
             files = {name: Path(scratch) / name for name in ("typed", "flagged", "plan", "timing")}
             files["typed"].write_bytes(typed)
             files["flagged"].write_bytes(content)
             timing.give(files["timing"])
+            cache, calibration = Path(scratch) / "ranges", None
+            if job.implicit is not None:
+                ranges.give(cache)
+                calibration = Calibration(images=str(job.implicit.images), cache=str(cache))
             request = Request(
-                settings=settings, **{name: str(file) for name, file in files.items()}
+                settings=settings,
+                calibration=calibration,
+                **{name: str(file) for name, file in files.items()},
             )
             outcome = _run(role, request, settings, job)
             built = outcome.result
             if not isinstance(built, Built):
                 raise InternalError(f"the child process answered with {type(built).__name__}")
             timing.take(files["timing"])
+            ranges.take(cache)
             plan = files["plan"].read_bytes()
     except OSError as error:
         raise OutputError(
             f"{job.folder}: {error.strerror or error}",
             remedy="free space, or name another --output",
         ) from error
-    meant = meant_int8(content) if int8 else ()
+    meant = meant_int8(content, implicit=job.implicit is not None) if int8 else ()
     half = int8 and settings.rest == "fp16" and built.strongly_typed
     sidecar = Sidecar(
         key=key,
