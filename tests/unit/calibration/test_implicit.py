@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scanside.bundle import Bundle
+    from scanside.contract import ModelFile
 
 COUNT = 5
 
@@ -150,15 +151,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> labelled.Labelled:
     return labelled.write(tmp_path_factory.mktemp("labelled"))
 
 
+def int8_of(model: ModelFile, role: str) -> ModelFile:
+    calibration = Calibration(
+        method="max", slices=32, patients=2, images_sha256="0" * 64, tools={"numpy": "2"}
+    )
+    return msgspec.structs.replace(model, file=f"{role}.int8.onnx", calibration=calibration)
+
+
 @pytest.fixture
 def bundle(toy_path: Path) -> Bundle:
     """The toy bundle, as if it held INT8 as well."""
     opened = open_bundle(toy_path)
-    calibration = Calibration(
-        method="max", slices=32, patients=2, images_sha256="0" * 64, tools={"numpy": "2"}
-    )
     models = {
-        role: held | {"int8": msgspec.structs.replace(held["fp32"], calibration=calibration)}
+        role: held | {"int8": int8_of(held["fp32"], role)}
         for role, held in opened.manifest.models.items()
     }
     tolerances = opened.manifest.golden.tolerances
