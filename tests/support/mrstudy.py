@@ -128,11 +128,12 @@ def study(
 
 
 def mask(shape: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """A mask without any symmetry, in some slices only."""
+    """A mask without any symmetry, in two slices only."""
+    _, height, width = shape
     made = np.zeros(shape, bool)
-    made[1, 10:30, 20:50] = True
-    made[3, 12:20, 25:33] = True
-    made[3, 40, 41] = True
+    made[1, height // 9 : height // 3, width // 5 : width // 2] = True
+    made[3, height // 8 : height // 5, width // 4 : width // 3] = True
+    made[3, height // 2, width // 2] = True
     return made
 
 
