@@ -24,14 +24,24 @@ from scanside.preprocess import CHANNELS, SIDE
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from scanside.backends.placement import Ran
     from scanside.contract import Precision, Role
 
-__all__ = ["CUDA", "GpuSession", "open_gpu_session", "prepare_libraries"]
+__all__ = [
+    "CUDA",
+    "TENSORRT",
+    "GpuSession",
+    "open_gpu_session",
+    "prepare_libraries",
+    "start_session",
+]
 
 CUDA: Final = "CUDAExecutionProvider"
+TENSORRT: Final = "TensorrtExecutionProvider"
 
 _ERRORS_ONLY: Final = 3
 _STRICT: Final = {"session.disable_cpu_ep_fallback": "1"}
@@ -93,7 +103,7 @@ def open_gpu_session(
     precision: Precision,
     providers: Sequence[tuple[str, Mapping[str, str]]],
 ) -> GpuSession:
-    """Return a session whose every node computes on the GPU.
+    """Return a session for a model of a bundle whose every node computes on the GPU.
 
     Parameters
     ----------
@@ -102,15 +112,45 @@ def open_gpu_session(
     role, precision
         Which model it is.
     providers
+        As for `start_session`, with its errors.
+
+    Raises
+    ------
+    BundleError
+        If the model's input and output are not those of its role.
+    """
+    return start_session(
+        content,
+        providers,
+        {"image": np.zeros((1, SIDE, SIDE, len(CHANNELS)), np.uint8)},
+        check=lambda session: check_interface(session, role, f"$.models.{role}.{precision}"),
+    )
+
+
+def start_session(
+    content: bytes,
+    providers: Sequence[tuple[str, Mapping[str, str]]],
+    feed: Mapping[str, NDArray[Any]],
+    check: Callable[[Any], None] = lambda _: None,
+) -> GpuSession:
+    """Return a session that was run once, every node of it where it should be.
+
+    Parameters
+    ----------
+    content
+        An ONNX file.
+    providers
         Name and options; the first has to compute, the others may rearrange and copy for it.
+    feed
+        Inputs for the first run.
+    check
+        Refuses a session before it is run.
 
     Raises
     ------
     BackendError
         If a provider is missing or can't be started, or ONNX Runtime refuses the model, or
         puts a part of it elsewhere.
-    BundleError
-        If the model's input and output are not those of its role.
     """
     import onnxruntime
 
@@ -126,7 +166,7 @@ def open_gpu_session(
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / role)
+        options.profile_file_prefix = str(Path(folder) / "profile")
         for name, value in _STRICT.items():
             options.add_session_config_entry(name, value)
         try:
@@ -137,15 +177,14 @@ def open_gpu_session(
                 enable_fallback=0,
             )
             _check_first(session, names)
-            check_interface(session, role, f"$.models.{role}.{precision}")
-            session.run(None, {"image": np.zeros((1, SIDE, SIDE, len(CHANNELS)), np.uint8)})
+            check(session)
+            session.run(None, dict(feed))
             ran = read_profile(Path(session.end_profiling()).read_bytes())
         except (BackendError, BundleError):
             raise
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise BackendError(
-                f"ONNX Runtime {library_version()} can't compute the {precision} {role} on"
-                f" {names[0]}: {error}",
+                f"ONNX Runtime {library_version()} can't compute on {names[0]}: {error}",
                 remedy=_REMEDY,
             ) from error
     check_placement(ran, names[0], names[1:])

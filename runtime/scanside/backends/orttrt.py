@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "unavailable"]
 
-_TENSORRT: Final = "TensorrtExecutionProvider"
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -78,7 +77,7 @@ def load(bundle: Bundle, precision: Precision, *, lanes: int = 1) -> OnnxGpuBack
 
 
 def _session(content: bytes, role: Role, precision: Precision, most: int) -> GpuSession:
-    from scanside.backends.gpusession import CUDA, open_gpu_session
+    from scanside.backends.gpusession import CUDA, TENSORRT, open_gpu_session
     from scanside.backends.keptengines import kept_engines
     from scanside.backends.onnxsession import library_version
 
@@ -93,7 +92,7 @@ def _session(content: bytes, role: Role, precision: Precision, most: int) -> Gpu
     with kept_engines(about) as folder:
         if folder is None or not any(folder.iterdir()):
             _LOG.warning("scanside: TensorRT builds an engine of the %s; that takes minutes", role)
-        providers = [(_TENSORRT, options | _cache(folder)), (CUDA, {"use_tf32": "0"})]
+        providers = [(TENSORRT, options | _cache(folder)), (CUDA, {"use_tf32": "0"})]
         return open_gpu_session(content, role, precision, providers)
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scanside.backends import BACKENDS
-from scanside.backends.choice import PACKAGES
-from scanside.doctor.findings import Finding, Report
+from scanside.doctor.findings import Report
 from scanside.doctor.gpu import gpu_findings
 from scanside.doctor.host import Host
 from scanside.doctor.machine import machine_findings
 from scanside.doctor.own import bundle_finding, cache_finding, opencv_finding, python_finding
 from scanside.doctor.platforms import platform_of
-from scanside.doctor.probe import BACKEND
-from scanside.doctor.runtimes import backend_finding, runtime_findings, telemetry_finding
+from scanside.doctor.runtimes import runtime_findings, telemetry_finding
+from scanside.doctor.tries import cpu_tries, gpu_tries
 from scanside.errors import BackendError, BundleError, worst_exit_code
 
 if TYPE_CHECKING:
@@ -39,29 +38,21 @@ def examine(host: Host | None = None, *, backends: Collection[str] = tuple(BACKE
     cached, folder = cache_finding()
     bundled, damage = bundle_finding()
     libraries = list(runtime_findings(host, platform, backends))
-    tries: dict[str, Probe] = {}
-    tried_findings: list[Finding] = []
+    gpu = list(gpu_findings(host, platform, backends))
     imported = {finding.name: probe for finding, probe in libraries if probe is not None}
-    for name, package in PACKAGES.items():
-        probe = imported.get(package)
-        if probe is None:
-            continue
-        # A library that can't be imported has had its finding; without a bundle there is
-        # nothing to compute, and that it can be imported is all that is known.
-        if not probe.error and damage is None:
-            probe = host.probe(BACKEND + name)
-            tried_findings.append(backend_finding(name, package, probe))
-        tries[name] = probe
+    on_gpu = dict(gpu_tries(host, gpu, imported, backends, whole=damage is None))
+    on_cpu = dict(cpu_tries(host, imported, whole=damage is None))
+    tries = {name: tried.probe for name, tried in (on_gpu | on_cpu).items()}
     findings = (
         python_finding(host),
         *machine_findings(host, platform, folder),
         *(finding for finding, _ in libraries),
-        *gpu_findings(host, platform, backends),
+        *gpu,
         opencv_finding(host),
         telemetry_finding(host),
         cached,
         bundled,
-        *tried_findings,
+        *(tried.finding for tried in (on_gpu | on_cpu).values() if tried.finding is not None),
     )
     return Report(
         machine=platform.name,

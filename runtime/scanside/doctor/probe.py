@@ -21,10 +21,16 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BACKEND", "Probe", "main", "probe"]
+__all__ = ["BACKEND", "PROVIDER", "Probe", "main", "probe"]
 
 BACKEND: Final = "backend:"
 """Before a backend's name: the default bundle is loaded into it and computes a slice."""
+
+PROVIDER: Final = "provider:"
+"""Before the name of a backend on a GPU: its provider of ONNX Runtime computes a sum."""
+
+_KEEPS: Final = (f"{BACKEND}tensorrt",)
+"""What reads engines from the cache folder, where `scanside build` has put them."""
 
 _SECONDS: Final = 120.0
 """Far beyond what any library takes to start on a slow device; one that hangs is told."""
@@ -63,7 +69,8 @@ def probe(what: str, *, seconds: float = _SECONDS) -> Probe:
     Parameters
     ----------
     what
-        ``onnxruntime``, ``openvino``, ``tensorrt``, ``pycuda``, or `BACKEND` and a backend's name.
+        ``onnxruntime``, ``openvino``, ``tensorrt``, ``pycuda``, or `BACKEND` or `PROVIDER` and a
+        backend's name.
     seconds
         How long to wait for an answer.
     """
@@ -76,13 +83,18 @@ def probe(what: str, *, seconds: float = _SECONDS) -> Probe:
                 check=False,
                 cwd=scratch,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "SCANSIDE_CACHE": scratch, "PYTHONSAFEPATH": "1"},
+                env={**os.environ, **_cache(what, scratch), "PYTHONSAFEPATH": "1"},
             )
         except subprocess.TimeoutExpired:
             return Probe({}, f"no answer within {seconds:g} s", crashed=True)
         except OSError as error:
             return Probe({}, f"no process could be started: {error}")
     return read_answer(done.returncode, done.stdout, done.stderr)
+
+
+def _cache(what: str, scratch: str) -> dict[str, str]:
+    """Return what lets a try leave nothing behind; who reads what is kept has to see it."""
+    return {} if what in _KEEPS else {"SCANSIDE_CACHE": scratch}
 
 
 def read_answer(code: int, out: bytes, err: bytes) -> Probe:
@@ -124,6 +136,8 @@ def main() -> None:
     try:
         if what.startswith(BACKEND):
             result = Probe(_backend(what.removeprefix(BACKEND)))
+        elif what.startswith(PROVIDER):
+            result = Probe(_provider(what.removeprefix(PROVIDER)))
         else:
             result = Probe(_LIBRARIES[what]())
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
@@ -182,6 +196,12 @@ _LIBRARIES: Final[dict[str, Callable[[], dict[str, str]]]] = {
     "pycuda": _pycuda,
     "tensorrt": _tensorrt,
 }
+
+
+def _provider(backend: str) -> dict[str, str]:
+    from scanside.doctor.providers import try_provider
+
+    return try_provider(backend)
 
 
 def _backend(name: str) -> dict[str, str]:

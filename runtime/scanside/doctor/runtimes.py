@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from scanside.doctor.findings import Finding
+from scanside.doctor.probe import PROVIDER
+from scanside.doctor.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from scanside.doctor.platforms import Platform
     from scanside.doctor.probe import Probe
 
-__all__ = ["TELEMETRY", "backend_finding", "runtime_findings", "telemetry_finding"]
+__all__ = ["REINSTALL", "TELEMETRY", "runtime_findings", "telemetry_finding"]
 
 TELEMETRY: Final = "ORT_DISABLE_TELEMETRY"
 """What ONNX Runtime 1.29 and later read before they report to their maker."""
@@ -22,13 +24,9 @@ _OFF: Final = {"1", "true", "yes", "on", "y"}
 _OLDEST: Final = (1, 20)
 """Of ONNX Runtime: the least that the extra `cpu` takes."""
 
-_GPU_PROVIDERS: Final = {
-    "ort-trt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-}
-_REINSTALL: Final = (
-    "pip uninstall -y onnxruntime onnxruntime-gpu && pip install --no-cache-dir 'scanside[cpu]'"
-)
+_PINNED: Final = "pip install --upgrade 'scanside[gpu]'"
+_AGAIN: Final = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install --no-cache-dir"
+REINSTALL: Final = f"{_AGAIN} 'scanside[cpu]'"
 
 
 def runtime_findings(
@@ -48,36 +46,13 @@ def runtime_findings(
     Yields
     ------
     tuple
-        A finding, and the probe of its library, none where there was nothing to import.
+        A finding, and the probe of its library or provider, none where there was nothing to try.
     """
     tried = host.probe("onnxruntime") if host.located("onnxruntime") else None
-    yield _onnxruntime(host, tried), tried
-    yield _gpu_providers(platform, tried, backends), None
+    yield _onnxruntime(host, platform, tried), tried
+    yield from _gpu_providers(host, platform, tried, backends)
     tried = host.probe("openvino") if host.located("openvino") else None
     yield _openvino(host, tried), tried
-
-
-def backend_finding(name: str, package: str, tried: Probe) -> Finding:
-    """Say what became of a backend that was given a slice to compute.
-
-    Parameters
-    ----------
-    name
-        As in ``--backend``.
-    package
-        The package that it needs.
-    tried
-        How it went.
-    """
-    if not tried.error:
-        facts = ", ".join(f"{key} {value}" for key, value in tried.facts.items())
-        return Finding(
-            name=f"backend {name}",
-            state="ok",
-            found=f"computes a golden slice with the default bundle ({facts})",
-        )
-    remedy = _REINSTALL if package == "onnxruntime" else f"pip uninstall -y {package}"
-    return Finding(name=f"backend {name}", state="problem", found=tried.error, remedy=remedy)
 
 
 def telemetry_finding(host: Host) -> Finding:
@@ -94,9 +69,11 @@ def telemetry_finding(host: Host) -> Finding:
     )
 
 
-def _onnxruntime(host: Host, tried: Probe | None) -> Finding:
+def _onnxruntime(host: Host, platform: Platform, tried: Probe | None) -> Finding:
     names = ("onnxruntime", "onnxruntime-gpu")
     installed = {name: held for name in names if (held := host.version(name)) is not None}
+    gpu = platform.kind == "gpu" and "onnxruntime-gpu" in installed
+    again = f"{_AGAIN} 'scanside[gpu]'" if gpu else REINSTALL
     listed = ", ".join(f"{name} {held}" for name, held in installed.items())
     if tried is None:
         if not installed:
@@ -107,17 +84,17 @@ def _onnxruntime(host: Host, tried: Probe | None) -> Finding:
                 remedy="pip install 'scanside[cpu]'",
             )
         found = f"pip knows of {listed}, and its files are gone"
-        return Finding(name="onnxruntime", state="problem", found=found, remedy=_REINSTALL)
+        return Finding(name="onnxruntime", state="problem", found=found, remedy=again)
     if tried.error:
         found = f"{listed or 'installed'}, and can't be imported: {tried.error}"
-        return Finding(name="onnxruntime", state="problem", found=found, remedy=_REINSTALL)
+        return Finding(name="onnxruntime", state="problem", found=found, remedy=again)
     if len(installed) > 1:
         found = f"{listed}: each writes over the other's files, and {tried.facts['version']} is"
         return Finding(
             name="onnxruntime",
             state="problem",
             found=f"{found} what is imported",
-            remedy=_REINSTALL,
+            remedy=again,
         )
     found = f"{tried.facts['version']}; providers {tried.facts['providers']}"
     if _version(tried.facts["version"]) < _OLDEST:
@@ -131,26 +108,44 @@ def _onnxruntime(host: Host, tried: Probe | None) -> Finding:
     return Finding(name="onnxruntime", state="ok", found=found)
 
 
-def _gpu_providers(platform: Platform, tried: Probe | None, backends: Collection[str]) -> Finding:
-    name = "gpu providers"
+def _gpu_providers(
+    host: Host, platform: Platform, tried: Probe | None, backends: Collection[str]
+) -> Iterator[tuple[Finding, Probe | None]]:
+    """Yield what becomes of each provider on a GPU; each is given a sum to compute."""
     listed = [] if tried is None else tried.facts.get("providers", "").split(", ")
-    here = [provider for provider in _GPU_PROVIDERS.values() if provider in listed]
-    wanted = [p for backend, p in _GPU_PROVIDERS.items() if backend in backends]
-    if here:
-        found = f"{', '.join(here)}: in the package; whether their libraries load was not tried"
-        return Finding(name=name, state="ok", found=found)
+    wanted = {name: held for name, held in PROVIDERS.items() if name in backends}
+    here = {name: held for name, held in wanted.items() if held in listed}
     if platform.kind == "cpu":
-        return Finding(name=name, state="absent-by-design", found="no NVIDIA GPU: not needed")
-    if wanted:
-        return Finding(
-            name=name,
-            state="missing",
-            found=f"none of {', '.join(wanted)}",
-            remedy="in an environment of its own (onnxruntime and onnxruntime-gpu exclude each"
-            " other): pip install 'scanside[gpu]'",
-        )
-    found = "none; no backend of this version uses them"
-    return Finding(name=name, state="absent-by-design", found=found)
+        found = f"{', '.join(here.values()) or 'none'}; no NVIDIA GPU: not needed"
+        yield Finding(name="gpu providers", state="absent-by-design", found=found), None
+        return
+    for name, held in wanted.items():
+        if name not in here:
+            yield _absent_provider(name, held, host.architecture), None
+            continue
+        computed = host.probe(PROVIDER + name)
+        if computed.error:
+            yield (
+                Finding(
+                    name=f"provider {name}", state="problem", found=computed.error, remedy=_PINNED
+                ),
+                computed,
+            )
+            continue
+        yield Finding(name=f"provider {name}", state="ok", found=f"{held} computes"), computed
+
+
+def _absent_provider(name: str, provider: str, architecture: str) -> Finding:
+    if name == "ort-trt" and architecture != "x86_64":
+        found = f"{provider} is in no onnxruntime-gpu for this architecture: use tensorrt"
+        return Finding(name=f"provider {name}", state="absent-by-design", found=found)
+    return Finding(
+        name=f"provider {name}",
+        state="missing",
+        found=f"the installed onnxruntime has no {provider}",
+        remedy="in an environment of its own (onnxruntime and onnxruntime-gpu exclude each"
+        " other): pip install 'scanside[gpu]'",
+    )
 
 
 def _openvino(host: Host, tried: Probe | None) -> Finding:

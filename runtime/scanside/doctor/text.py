@@ -6,6 +6,7 @@ import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from scanside.backends import ON_CPU
 from scanside.doctor.findings import STATES
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ def report_lines(report: Report) -> list[str]:
 
 def conclusion(report: Report) -> str:
     """Return in a sentence what the exit code says."""
+    # Of those on a GPU auto takes the first; of those on the CPU the faster.
+    on_gpu = [name for name in report.usable if name not in ON_CPU]
+    taken = on_gpu[:1] or report.usable
     said = {
-        0: f"scanside runs here: --backend auto takes {' or '.join(report.usable)}",
+        0: f"scanside runs here: --backend auto takes {' or '.join(taken)}",
         4: "the default bundle is damaged",
         8: "scanside can't run here with --backend auto: see what is MISSING or a PROBLEM",
     }

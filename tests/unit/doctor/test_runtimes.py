@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from devices import CARD, COMPUTES, DRIVER, ORIN, ORT, X86
+from devices import CARD, DRIVER, ORIN, ORT, X86
 from scanside.doctor.platforms import platform_of
 from scanside.doctor.probe import Probe
-from scanside.doctor.runtimes import backend_finding, runtime_findings, telemetry_finding
+from scanside.doctor.runtimes import runtime_findings, telemetry_finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,24 +68,55 @@ def test_one_that_is_too_old(machine: Callable[..., Host]) -> None:
     assert "1.20 and later" in held.found
 
 
-def test_providers_of_the_gpu(machine: Callable[..., Host]) -> None:
-    desktop = {**X86, **CARD, **DRIVER}
-    host = machine(desktop, probes={"onnxruntime": ORT}, versions=PLAIN)
-    assert found(host)["gpu providers"].state == "absent-by-design"
-    missing = found(host, ("cpu", "cuda"))["gpu providers"]
-    assert missing.state == "missing"
-    assert "CUDAExecutionProvider" in missing.found
-    cuda = Probe({"version": "1.31.1", "providers": "CUDAExecutionProvider, CPUExecutionProvider"})
-    held = found(machine(desktop, probes={"onnxruntime": cuda}), ("cpu", "cuda"))["gpu providers"]
-    assert held.state == "ok"
-    assert "was not tried" in held.found
+DESKTOP = {**X86, **CARD, **DRIVER}
+GPU = Probe(
+    {
+        "version": "1.31.1",
+        "providers": "TensorrtExecutionProvider, CUDAExecutionProvider, CPUExecutionProvider",
+    }
+)
+ON_GPU = ("ort-trt", "cuda", "cpu")
 
 
-def test_backends_that_compute_and_that_do_not() -> None:
-    assert backend_finding("cpu", "onnxruntime", COMPUTES).state == "ok"
-    failed = backend_finding("openvino", "openvino", Probe({}, "its process ended with SIGILL"))
-    assert failed.state == "problem"
-    assert failed.remedy == "pip uninstall -y openvino"
+def test_providers_that_the_package_lacks(machine: Callable[..., Host]) -> None:
+    held = found(machine(DESKTOP, probes={"onnxruntime": ORT}, versions=PLAIN), ON_GPU)
+    for name in ("ort-trt", "cuda"):
+        assert held[f"provider {name}"].state == "missing"
+        assert "pip install 'scanside[gpu]'" in held[f"provider {name}"].remedy
+    assert "CUDAExecutionProvider" in held["provider cuda"].found
+
+
+def test_without_a_gpu_no_provider_is_tried(machine: Callable[..., Host]) -> None:
+    held = found(machine(X86, probes={"onnxruntime": GPU}), ON_GPU)
+    assert held["gpu providers"].state == "absent-by-design"
+
+
+def test_providers_are_let_compute(machine: Callable[..., Host]) -> None:
+    probes = {
+        "onnxruntime": GPU,
+        "provider:cuda": Probe({"provider": "CUDAExecutionProvider"}),
+        "provider:ort-trt": Probe({}, "BackendError: libnvinfer.so.10: cannot open"),
+    }
+    held = found(machine(DESKTOP, probes=probes), ON_GPU)
+    assert held["provider cuda"].state == "ok"
+    assert held["provider ort-trt"].state == "problem"
+    assert "libnvinfer.so.10" in held["provider ort-trt"].found
+    assert held["provider ort-trt"].remedy == "pip install --upgrade 'scanside[gpu]'"
+
+
+def test_on_a_jetson_tensorrt_is_not_had_through_onnxruntime(machine: Callable[..., Host]) -> None:
+    held = found(machine(ORIN, probes={"onnxruntime": ORT}), ON_GPU)
+    assert held["provider ort-trt"].state == "absent-by-design"
+    assert held["provider cuda"].state == "missing"
+
+
+def test_a_broken_gpu_package_is_installed_again_as_one(machine: Callable[..., Host]) -> None:
+    broken = Probe({}, "ImportError: libcudart.so.13")
+    versions = {"onnxruntime-gpu": "1.31.1"}
+    host = machine(X86, probes={"onnxruntime": broken}, versions=versions)
+    assert found(host)["onnxruntime"].remedy.endswith("'scanside[cpu]'")
+    host = machine(DESKTOP, probes={"onnxruntime": broken}, versions=versions)
+    assert found(host)["onnxruntime"].remedy.endswith("'scanside[gpu]'")
 
 
 def test_telemetry(machine: Callable[..., Host]) -> None:
