@@ -1,0 +1,248 @@
+"""The node's SQLite file: one connection, one writer at a time, durable at every commit."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from scanside.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["SCHEMA_VERSION", "Store", "make_private_folder", "read_only", "revive", "sync_folder"]
+
+SCHEMA_VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE instance (
+    sop_instance_uid TEXT PRIMARY KEY,
+    sop_class_uid TEXT NOT NULL,
+    study_uid TEXT,                   -- NULL: set aside, of no study that is analysed
+    file TEXT NOT NULL,               -- relative to the spool
+    sha256 TEXT NOT NULL,             -- of the encoded data set with its transfer syntax
+    size INTEGER NOT NULL,
+    received REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX instance_study ON instance (study_uid);
+CREATE TABLE study (
+    uid TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('receiving', 'processing', 'done', 'failed')),
+    revision INTEGER NOT NULL,        -- grows with every instance that is new or another
+    first_received REAL NOT NULL,     -- of what no result covers yet
+    last_received REAL NOT NULL,
+    due REAL NOT NULL,                -- when it is looked at next
+    failures INTEGER NOT NULL DEFAULT 0,
+    reason TEXT
+) WITHOUT ROWID;
+CREATE INDEX study_due ON study (state, due);
+CREATE TABLE result (
+    id INTEGER PRIMARY KEY,
+    study_uid TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    outcome TEXT NOT NULL,            -- complete, indeterminate, incomplete
+    last_received REAL NOT NULL,
+    created REAL NOT NULL,
+    is_current INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX result_current ON result (study_uid) WHERE is_current;
+CREATE TABLE object (
+    id INTEGER PRIMARY KEY,
+    result_id INTEGER NOT NULL REFERENCES result (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL,               -- sr, seg, capture
+    series_uid TEXT NOT NULL,
+    sop_class_uid TEXT NOT NULL,
+    sop_instance_uid TEXT NOT NULL UNIQUE,
+    file TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    size INTEGER NOT NULL
+);
+CREATE INDEX object_result ON object (result_id);
+CREATE TABLE delivery (
+    object_id INTEGER NOT NULL REFERENCES object (id) ON DELETE CASCADE,
+    destination TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
+    refusals INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL,
+    delivered REAL,
+    reason TEXT,
+    PRIMARY KEY (object_id, destination)
+) WITHOUT ROWID;
+CREATE INDEX delivery_due ON delivery (destination, state, due);
+"""
+
+
+class Store:
+    """The open file.
+
+    Parameters
+    ----------
+    folder
+        The spool; made if it is not there.
+
+    Raises
+    ------
+    OutputError
+        If the folder can't be used, if another node has it, or if its schema is another version's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+        self._lock: Final = threading.RLock()
+        make_private_folder(folder)
+        try:
+            self._claim = _claimed(folder)
+            self._connection = sqlite3.connect(
+                folder / "spool.sqlite", check_same_thread=False, isolation_level=None
+            )
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise OutputError(
+                f"{folder}: the spool can't be used: {error}", remedy="name another spool.folder"
+            ) from error
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        execute("PRAGMA journal_mode = WAL")
+        # FULL: a commit is on the disk, not only with the kernel, before an object is acknowledged.
+        execute("PRAGMA synchronous = FULL")
+        execute("PRAGMA foreign_keys = ON")
+        (version,) = execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            with self.transaction() as cursor:
+                for statement in _SCHEMA.split(";\n"):
+                    if statement.strip():
+                        cursor.execute(statement)
+                cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version != SCHEMA_VERSION:
+            raise OutputError(
+                f"{self.folder}: the spool is of schema {version}",
+                accepted=f"schema {SCHEMA_VERSION}",
+                remedy="finish its work with the version of scanside that made it",
+            )
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Cursor]:
+        """Give a cursor; all or nothing of what is done with it is there afterwards, durably."""
+        with self._lock:
+            cursor = self._connection.cursor()
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                yield cursor
+            except BaseException:
+                cursor.execute("ROLLBACK")
+                raise
+            cursor.execute("COMMIT")
+            cursor.close()
+
+    def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        """Close the file; nothing can be done with it afterwards."""
+        with self._lock:
+            self._connection.close()
+            os.close(self._claim)
+
+
+def read_only(folder: Path) -> sqlite3.Connection:
+    """Open a spool beside the node that has it, for its state alone.
+
+    Raises
+    ------
+    OutputError
+        If there is no spool.
+    """
+    file = folder / "spool.sqlite"
+    if not file.is_file():
+        raise OutputError(
+            f"{folder}: there is no spool", remedy="start the node: scanside listen --config FILE"
+        )
+    try:
+        return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+    except sqlite3.Error as error:
+        raise OutputError(f"{file}: {error}") from error
+
+
+def revive(folder: Path, now: float) -> tuple[int, int]:
+    """Have everything tried again that was given up; a node may be running beside it.
+
+    Parameters
+    ----------
+    folder
+        The spool.
+    now
+        Seconds since the epoch.
+
+    Returns
+    -------
+    tuple of int
+        Numbers of objects that are delivered again, and of studies that are looked at again.
+
+    Raises
+    ------
+    OutputError
+        If there is no spool.
+    """
+    read_only(folder).close()
+    connection = sqlite3.connect(folder / "spool.sqlite", timeout=10)
+    try:
+        with connection:
+            objects = connection.execute(
+                "UPDATE delivery SET state = 'pending', refusals = 0, due = ? WHERE state = 'dead'",
+                (now,),
+            ).rowcount
+            studies = connection.execute(
+                "UPDATE study SET state = 'receiving', failures = 0, due = ?"
+                " WHERE state = 'failed'",
+                (now,),
+            ).rowcount
+    finally:
+        connection.close()
+    return objects, studies
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder for this user alone, durably.
+
+    Raises
+    ------
+    OutputError
+        If it can't be made.
+    """
+    try:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(folder.parent)
+    except OSError as error:
+        raise OutputError(f"{folder}: {error.strerror or error}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, as a file's own fsync does not."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _claimed(folder: Path) -> int:
+    """Take the spool for this process, as long as it lives."""
+    import fcntl
+
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise OutputError(
+            f"{folder}: another node has this spool", remedy="stop it, or name another spool.folder"
+        ) from None
+    return descriptor
