@@ -8,6 +8,7 @@ values, so what a library says is dropped, and its errors are told by their type
 from __future__ import annotations
 
 import logging
+import threading
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -18,17 +19,44 @@ from scanside.errors import InternalError, ScansideError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["discreet"]
+__all__ = ["LIBRARIES", "discreet", "quiet"]
 
-_LOGGERS: Final = ("highdicom", "nibabel", "nibabel.global", "pydicom", "pylibjpeg", "pynetdicom")
+LIBRARIES: Final = (
+    "pydicom",
+    "pynetdicom",
+    "highdicom",
+    "pylibjpeg",
+    "openjpeg",
+    "nibabel",
+    "nibabel.global",
+)
+"""Loggers of the libraries that handle files of patients."""
+
+_SILENT: Final = logging.CRITICAL + 1
+
+_ONE_AT_A_TIME: Final = threading.RLock()
+"""The filter of warnings belongs to the process (`warnings.catch_warnings`)."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop the warnings and log records of the libraries; one thread at a time."""
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(_SILENT)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
 
 
 @contextmanager
 def discreet(what: str) -> Iterator[None]:
-    """Let no library tell a patient's attribute while it works.
-
-    Their loggers stay mute from the first use on; warnings are dropped inside the context, whose
-    filter belongs to the process on Python before 3.14: one thread at a time.
+    """Let no library tell a patient's attribute while it makes a result; `quiet` throughout.
 
     Parameters
     ----------
@@ -40,21 +68,16 @@ def discreet(what: str) -> Iterator[None]:
     InternalError
         For any error that is not scanside's own, with its type and place and without its text.
     """
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        logger.handlers[:] = [logging.NullHandler()]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             yield
     except (ScansideError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - any of them may quote a patient's attribute
         raise InternalError(
             f"{what}: {type(error).__name__} in {_place(error)}",
-            remedy="this is a defect of scanside: please report it; its text is left out because"
-            " it may name a patient",
+            remedy="this is a defect of scanside: please report it; the error's own text is left"
+            " out because it may name a patient",
         ) from None
 
 
