@@ -10,7 +10,10 @@ from msgspec import Struct
 from scanside.contract import Precision  # noqa: TC001 - msgspec reads annotations
 
 __all__ = [
+    "DICOM",
+    "FOLDERS",
     "MASKS",
+    "NIFTI",
     "OVERLAYS",
     "RESULTS",
     "RESULT_SCHEMA",
@@ -28,6 +31,9 @@ RESULT_SCHEMA: Final = "scanside.result/1"
 RESULTS: Final = "results.jsonl"
 MASKS: Final = "masks"
 OVERLAYS: Final = "overlays"
+DICOM: Final = "dicom"
+NIFTI: Final = "nifti"
+FOLDERS: Final = (MASKS, OVERLAYS, DICOM, NIFTI)
 """What a run's output folder holds; a later run that finds them takes none for a slice."""
 
 Status = Literal["ok", "indeterminate", "rejected"]
@@ -102,7 +108,7 @@ class SliceResult(_Record, tag="slice", frozen=True, kw_only=True):
 
 
 class StudyResult(_Record, tag="study", frozen=True, kw_only=True):
-    """The slices of one folder, or of one multi-page file, together.
+    """The slices of one folder, of one multi-page file, or of one DICOM or NIfTI study, together.
 
     Attributes
     ----------
@@ -116,6 +122,17 @@ class StudyResult(_Record, tag="study", frozen=True, kw_only=True):
         Volume of the masks in millilitres, where the spacing is known.
     diameter_mm
         Largest in-plane extent of any slice's mask, where the spacing is known.
+    centroid_mm
+        Centroid of the masks in patient coordinates (x to the left, y to posterior, z to the
+        head); of DICOM and NIfTI studies with a region.
+    filled
+        The sequences that FLAIR stands in for, of DICOM and NIfTI studies.
+    notes
+        What else must be known about how a DICOM or NIfTI study was made.
+    written
+        Paths of the DICOM and NIfTI files that were written, relative to the output folder.
+    dropped
+        Attributes of the DICOM input that were not valid and are not in these files.
     """
 
     schema: Literal["scanside.result/1"] = RESULT_SCHEMA
@@ -128,6 +145,11 @@ class StudyResult(_Record, tag="study", frozen=True, kw_only=True):
     area_px: int
     volume_ml: float | None = None
     diameter_mm: float | None = None
+    centroid_mm: tuple[float, float, float] | None = None
+    filled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 class RunResult(_Record, tag="run", frozen=True, kw_only=True):

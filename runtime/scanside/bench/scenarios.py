@@ -141,7 +141,7 @@ def stream(run: Run) -> tuple[Recorder, float]:
 
         with (
             closing(OutputFolder(Path(scratch) / "results")) as output,
-            output.results.open("xb") as lines,
+            output.open_results() as lines,
         ):
             writer = record_writer("jsonl", lines, name=str(output.results))
             while not over():

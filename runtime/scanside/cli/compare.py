@@ -180,9 +180,7 @@ def _write(
     study: Study, folder: OutputFolder, limits: Limits, slices: Iterable[ReadSlice]
 ) -> ComparisonResult:
     """Compare, and write records as they come, then the pictures and the page."""
-    with output_errors(folder.results):
-        lines = folder.results.open("xb")
-    with lines:
+    with folder.open_results() as lines:
 
         def put(record: SlicePair | ComparisonResult) -> None:
             with output_errors(folder.results):

@@ -24,7 +24,7 @@ from scanside.readers.image import source_name
 from scanside.records import Record, RunResult, SliceResult
 from scanside.runner import Options, analyse_files
 from scanside.tally import Tally
-from scanside.writers.files import OutputFolder, output_errors
+from scanside.writers.files import OutputFolder
 from scanside.writers.page import write_page
 from scanside.writers.records import FORMATS, ROWS_SHOWN, record_writer
 
@@ -250,8 +250,7 @@ class _Sinks:
         self.on_screen = sys.stdout.isatty() and (job.form != "text" or len(files) <= ROWS_SHOWN)
         self._writers = [stdout]
         if job.output is not None:
-            with output_errors(job.output.results):
-                file = stack.enter_context(job.output.results.open("xb"))
+            file = stack.enter_context(job.output.open_results())
             self._writers.append(record_writer("jsonl", file, name=str(job.output.results)))
 
     def write(self, record: Record) -> None:

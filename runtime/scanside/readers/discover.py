@@ -12,7 +12,7 @@ from scanside.errors import InputError
 from scanside.readers.containers import HEAD, describe, recognise
 from scanside.readers.image import source_name
 from scanside.readers.structure import ACCEPTED
-from scanside.records import MASKS, OVERLAYS, RESULTS
+from scanside.records import FOLDERS, RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,8 +179,8 @@ class _Search:
         return folders
 
     def _without_results(self, entries: list[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
-        """Leave out the pictures of an earlier run: an overlay must not become a slice."""
-        kept = [entry for entry in entries if entry.name not in {MASKS, OVERLAYS}]
+        """Leave out what an earlier run wrote: an overlay must not become a slice."""
+        kept = [entry for entry in entries if entry.name not in FOLDERS]
         self.left_out[_EARLIER] += len(entries) - len(kept)
         return kept
 

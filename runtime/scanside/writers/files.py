@@ -11,15 +11,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from scanside.errors import OutputError
-from scanside.records import MASKS, OVERLAYS, RESULTS
+from scanside.records import FOLDERS, RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 __all__ = ["OutputFolder", "output_errors", "write_atomic"]
 
 PAGE: Final = "index.html"
+
+_OWNER: Final = 0o600
+"""Permissions of what is made from images: the user's own, whatever the umask. They may show or
+name a patient."""
 
 
 @contextmanager
@@ -34,7 +39,7 @@ def output_errors(what: str | Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Write a file so that it is there whole or not at all.
 
     Parameters
@@ -43,6 +48,8 @@ def write_atomic(path: Path, content: bytes) -> None:
         The file; its folder is made if it is not there.
     content
         What to write.
+    mode
+        Permissions of a new file, less the umask's.
 
     Raises
     ------
@@ -53,7 +60,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("xb") as file:
+            with _create(part, mode) as file:
                 file.write(content)
             part.replace(path)
         except BaseException:
@@ -61,8 +68,15 @@ def write_atomic(path: Path, content: bytes) -> None:
             raise
 
 
+def _create(path: Path, mode: int) -> BinaryIO:
+    """Open a file that is not there yet."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb")
+
+
 class OutputFolder:
-    """Where a run writes: ``results.jsonl``, ``masks/`` and ``overlays/``; one run at a time.
+    """Where a run writes, one run at a time: records, pictures, and results as DICOM and NIfTI.
+
+    What it holds only its owner can read.
 
     Parameters
     ----------
@@ -120,12 +134,23 @@ class OutputFolder:
         """The HTML page."""
         return self.path / PAGE
 
+    def open_results(self) -> BinaryIO:
+        """Begin the file of records.
+
+        Raises
+        ------
+        OutputError
+            If it is there already or can't be written.
+        """
+        with output_errors(self.results):
+            return _create(self.results, _OWNER)
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file of the folder atomically."""
-        write_atomic(self.path / name, content)
+        write_atomic(self.path / name, content, mode=_OWNER)
 
     def _earlier(self) -> list[Path]:
-        names = (RESULTS, MASKS, OVERLAYS, PAGE)
+        names = (RESULTS, *FOLDERS, PAGE)
         return [self.path / name for name in names if (self.path / name).exists()]
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from scanside.records import Record, RunResult, SliceResult, StudyResult
-from scanside.writers.files import OutputFolder, output_errors, write_atomic
+from scanside.writers.files import OutputFolder, output_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +68,8 @@ def write_page(output: OutputFolder, bundle: Bundle, note: str = "") -> None:
             studies.append(record)
         else:
             summary = record
-    write_atomic(
-        output.page, "".join(_page(slices, studies, summary, bundle, note)).encode("utf-8")
-    )
+    content = "".join(_page(slices, studies, summary, bundle, note))
+    output.write(output.page.name, content.encode("utf-8"))
 
 
 def _records(output: OutputFolder) -> Iterator[Record]:

@@ -29,6 +29,15 @@ def test_a_file_has_the_permissions_of_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
+def test_what_a_run_writes_only_its_owner_can_read(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path / "out")
+    folder.open_results().close()
+    folder.write("masks/a_mask.png", b"png")
+    folder.close()
+    files = [folder.results, folder.path / "masks" / "a_mask.png"]
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600, 0o600]
+
+
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
