@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from scanside.bundle import Bundle
 
-__all__ = ["DECISIONS", "GoldenSlices", "encode_golden", "read_golden"]
+__all__ = ["DECISIONS", "GoldenSlices", "encode_golden", "one_of_each_route", "read_golden"]
 
 DECISIONS: Final = {"true": True, "false": False, "unknown": None}
 """What `GoldenSlices.tumor` says, and what it means."""
@@ -102,6 +102,19 @@ def read_golden(bundle: Bundle) -> GoldenSlices:
     if {len(golden.route), len(golden.tumor)} != {number} or not known:
         raise _not_golden(bundle, f"decisions {golden.route}, {golden.tumor}")
     return golden
+
+
+def one_of_each_route(golden: GoldenSlices) -> GoldenSlices:
+    """Return the first slice that is skipped and the first one that is segmented."""
+    chosen = sorted({golden.route.index(way) for way in golden.route})
+    return golden._replace(
+        images=golden.images[chosen],
+        tumor_probability=golden.tumor_probability[chosen],
+        mask_probability=golden.mask_probability[chosen],
+        route=tuple(golden.route[n] for n in chosen),
+        tumor=tuple(golden.tumor[n] for n in chosen),
+        recorded={name: values[chosen] for name, values in golden.recorded.items()},
+    )
 
 
 def encode_golden(golden: GoldenSlices) -> bytes:

@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "doctor": ("scanside.cli.doctor:doctor", "Say what this device has, and what it lacks."),
     "info": ("scanside.cli.info:info", "Say what a bundle holds."),
     "run": ("scanside.cli.run:run", "Analyse slices."),
+    "serve": ("scanside.cli.serve:serve", "Serve another program: frames in, masks out."),
     "verify": ("scanside.cli.verify:verify", "Check a bundle on this device against its goldens."),
 }
 """The runtime's commands, each with its first line of help: listing them imports none."""

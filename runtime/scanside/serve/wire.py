@@ -7,12 +7,12 @@ against this module. Everything is little-endian. Nothing here allocates by what
 from __future__ import annotations
 
 import struct
-from enum import IntEnum, IntFlag
-from typing import Any, Final, Generic, NamedTuple, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from scanside.errors import UsageError
+
+if TYPE_CHECKING:
+    from scanside.serve.codes import Kind
 
 __all__ = [
     "BODIES",
@@ -25,32 +25,18 @@ __all__ = [
     "VERSION",
     "Attach",
     "Body",
-    "Cause",
     "ClientHello",
     "Drain",
-    "DrainFlag",
-    "Dtype",
     "Error",
-    "ErrorFlag",
     "Header",
-    "HelloFlag",
     "Infer",
-    "InferFlag",
-    "Kind",
-    "MaskForm",
     "Result",
-    "ResultFlag",
     "ServerHello",
     "Stats",
-    "Status",
-    "Tumor",
     "WireError",
     "decode_header",
-    "decode_runs",
     "encode",
-    "encode_runs",
     "fixed_text",
-    "mask_offset",
     "text",
 ]
 
@@ -70,119 +56,6 @@ MAX_TEXT: Final = 4096
 """Bytes of payload of any message of a client but INFER, and of an error's text."""
 
 NO_SLOT: Final = 0xFFFFFFFF
-
-_ALIGNMENT: Final = 64
-"""Bytes; a cache line, so that frame and mask of a slot share none."""
-
-
-class Kind(IntEnum):
-    """Types of messages."""
-
-    HELLO = 1
-    INFER = 2
-    RESULT = 3
-    ERROR = 4
-    STATS = 5
-    DRAIN = 6
-    PING = 7
-    ATTACH = 8
-    BEGIN_STUDY = 16
-    END_STUDY = 17
-
-
-class Dtype(IntEnum):
-    """Types of pixels."""
-
-    U8 = 1
-    U16 = 2
-    F32 = 3
-
-
-class MaskForm(IntEnum):
-    """How a mask travels."""
-
-    NONE = 0
-    BYTES = 1
-    RUNS = 2
-
-
-class Status(IntEnum):
-    """What `scanside.records.Status` says."""
-
-    OK = 0
-    INDETERMINATE = 1
-    REJECTED = 2
-
-
-class Tumor(IntEnum):
-    """Whether the algorithm found a region."""
-
-    FALSE = 0
-    TRUE = 1
-    UNKNOWN = 2
-
-
-class Cause(IntEnum):
-    """Why there is an ERROR, finer than the exit code beside it."""
-
-    PROTOCOL = 1
-    VERSION = 2
-    UNSUPPORTED = 3
-    REQUEST = 4
-    QUEUE_FULL = 5
-    TOO_LARGE = 6
-    TIMEOUT = 7
-    HUNG = 8
-    BACKEND = 9
-    DRAINING = 10
-    INTERNAL = 11
-    SHARED_MEMORY = 12
-    START = 13
-
-
-class HelloFlag(IntFlag):
-    """Flags of HELLO; a client sends ORDERED alone."""
-
-    ORDERED = 1
-    SELF_TEST_PASSED = 2
-    SELF_TEST_SKIPPED = 4
-    NULL_BACKEND = 8
-    STREAMING = 16
-    FALLBACK = 32
-    SHARED_MEMORY = 64
-
-
-class InferFlag(IntFlag):
-    """Flags of INFER."""
-
-    WINDOW = 1
-    SPACING = 2
-    FILL_MISSING = 4
-    SLOT = 8
-
-
-class ResultFlag(IntFlag):
-    """Flags of RESULT."""
-
-    PROBABILITY = 1
-    AREA = 2
-    AREA_MM2 = 4
-    BOX = 8
-    FILLED = 16
-    SLOT = 32
-    NULL_BACKEND = 64
-
-
-class ErrorFlag(IntFlag):
-    """Flags of ERROR."""
-
-    FATAL = 1
-
-
-class DrainFlag(IntFlag):
-    """Flags of a server's DRAIN."""
-
-    GOING = 1
 
 
 class Header(NamedTuple):
@@ -436,51 +309,3 @@ def fixed_text(value: str, size: int) -> bytes:
 def text(value: bytes) -> str:
     """Return the text of a fixed field or a payload; what is no UTF-8 is replaced."""
     return bytes(value).split(b"\0", 1)[0].decode(errors="replace")
-
-
-def mask_offset(frame_bytes: int) -> int:
-    """Return where in a slot the mask begins, after a frame of so many bytes."""
-    return -(-frame_bytes // _ALIGNMENT) * _ALIGNMENT
-
-
-def encode_runs(mask: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
-    """Return a mask as the lengths of its runs.
-
-    Parameters
-    ----------
-    mask
-        uint8 ``[H, W]``, 0 or 1.
-
-    Returns
-    -------
-    bytes
-        uint32 lengths by turns of 0 and of 1, in row order, the first one of 0.
-    """
-    flat = mask.reshape(-1)
-    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    edges = np.concatenate(([0], starts, [flat.size]))
-    lengths = np.diff(edges).astype("<u4")
-    if flat[0]:
-        lengths = np.concatenate((np.zeros(1, "<u4"), lengths))
-    return lengths.tobytes()
-
-
-def decode_runs(
-    data: bytes | bytearray | memoryview, height: int, width: int
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return the mask that `encode_runs` made lengths of.
-
-    Raises
-    ------
-    WireError
-        If the lengths are not those of a mask of this size.
-    """
-    if len(data) % 4:
-        raise WireError(f"run lengths of {len(data)} bytes", accepted="whole uint32 numbers")
-    lengths = np.frombuffer(data, "<u4").astype(np.int64)
-    if lengths.sum() != height * width:
-        raise WireError(
-            f"runs of {lengths.sum()} pixels", accepted=f"{height} x {width} = {height * width}"
-        )
-    values = (np.arange(lengths.size) % 2).astype(np.uint8)
-    return np.repeat(values, lengths).reshape(height, width)
