@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from scanside.serve import wire
-from scanside.serve.wire import BODIES, InferFlag, Kind, MaskForm, ResultFlag
+from scanside.serve.codes import Cause, Dtype, HelloFlag, InferFlag, Kind, MaskForm, ResultFlag
+from scanside.serve.masks import decode_runs, encode_runs, mask_offset
+from scanside.serve.wire import BODIES
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
 TYPES = {"B": ("u8", 1), "H": ("u16", 2), "I": ("u32", 4), "Q": ("u64", 8), "d": ("f64", 8)}
@@ -78,11 +80,11 @@ def test_the_document_has_every_number() -> None:
     assert wire.HEADER_BYTES == 24
     rows = set(re.findall(r"^\| (\d+) \| ([A-Z][A-Z0-9_-]+) \|", DOCUMENT, re.MULTILINE))
     flags = [
-        *(flag for flag in wire.HelloFlag),
+        *(flag for flag in HelloFlag),
         *(flag for flag in ResultFlag),
     ]
     wanted = {(str(kind.value), kind.name.replace("_", "-")) for kind in Kind}
-    wanted |= {(str(cause.value), cause.name) for cause in wire.Cause}
+    wanted |= {(str(cause.value), cause.name) for cause in Cause}
     wanted |= {(str(flag.value.bit_length() - 1), str(flag.name)) for flag in flags}
     assert rows == wanted
 
@@ -98,11 +100,11 @@ def _examples() -> list[bytes]:
 
 def test_the_worked_example_is_what_is_encoded() -> None:
     hello, infer, result, error = _examples()
-    body = BODIES.client_hello.encode(wire.ClientHello(1, 0, wire.HelloFlag.ORDERED))
+    body = BODIES.client_hello.encode(wire.ClientHello(1, 0, HelloFlag.ORDERED))
     assert hello == wire.encode(Kind.HELLO, 1, body, 7) + b"console"
 
     asked = wire.Infer(
-        height=256, width=192, channels=3, dtype=wire.Dtype.U16,
+        height=256, width=192, channels=3, dtype=Dtype.U16,
         flags=InferFlag.WINDOW | InferFlag.SPACING | InferFlag.SLOT, mask_form=MaskForm.BYTES,
         slot=2, window_low=100, window_high=1500, spacing_row=0.9375, spacing_column=0.9375,
         deadline_ms=50,
@@ -111,13 +113,13 @@ def test_the_worked_example_is_what_is_encoded() -> None:
 
     found = BODIES.result.decode(result[wire.HEADER_BYTES :])
     assert (found.tumor_probability, found.area_px, found.area_mm2) == (0.875, 1024, 900.0)
-    assert found.mask_offset == wire.mask_offset(256 * 192 * 3 * 2) == 294_912
+    assert found.mask_offset == mask_offset(256 * 192 * 3 * 2) == 294_912
     assert (found.box_top, found.box_left, found.box_bottom, found.box_right) == (96, 64, 128, 96)
     assert result == wire.encode(Kind.RESULT, 7, BODIES.result.encode(found))
 
     header = wire.decode_header(error[: wire.HEADER_BYTES])
     assert header == (Kind.ERROR, 8, 28, 8)
-    assert BODIES.error.decode(error[24:32]) == (2, wire.Cause.REQUEST, 0)
+    assert BODIES.error.decode(error[24:32]) == (2, Cause.REQUEST, 0)
     assert error[32:] == b"the window is not increasing"
 
 
@@ -146,17 +148,17 @@ def test_a_longer_body_is_read_and_a_shorter_one_is_not(body: wire.Body[Any]) ->
 @given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)),
               elements=st.integers(0, 1)))  # fmt: skip
 def test_runs_give_the_mask_back(mask: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    runs = wire.encode_runs(mask)
+    runs = encode_runs(mask)
     lengths = np.frombuffer(runs, "<u4")
     assert (lengths[1:] > 0).all()
-    np.testing.assert_array_equal(wire.decode_runs(runs, *mask.shape), mask)
+    np.testing.assert_array_equal(decode_runs(runs, *mask.shape), mask)
     with pytest.raises(wire.WireError, match="runs of"):
-        wire.decode_runs(runs, mask.shape[0] + 1, mask.shape[1])
+        decode_runs(runs, mask.shape[0] + 1, mask.shape[1])
 
 
 def test_runs_of_another_length_are_refused() -> None:
     with pytest.raises(wire.WireError, match="whole uint32"):
-        wire.decode_runs(b"\1\0\0", 1, 1)
+        decode_runs(b"\1\0\0", 1, 1)
 
 
 @given(st.text(max_size=90), st.integers(2, 64))
@@ -169,4 +171,4 @@ def test_fixed_text_fits_and_ends(value: str, size: int) -> None:
 
 
 def test_a_mask_begins_on_a_border_behind_its_frame() -> None:
-    assert [wire.mask_offset(n) for n in (0, 1, 64, 65)] == [0, 64, 64, 128]
+    assert [mask_offset(n) for n in (0, 1, 64, 65)] == [0, 64, 64, 128]
