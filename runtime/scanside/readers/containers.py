@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "Container", "Kind", "describe", "inspect", "recognise"]
 
-HEAD: Final = 352
-"""First bytes that `recognise` and `describe` look at: a NIfTI-1 header with its magic."""
+HEAD: Final = 512
+"""First bytes that `recognise` and `describe` look at: a NIfTI-1 header with its magic (352) and,
+where it is compressed, as much as it is compressed to."""
 
 _INSPECTORS: Final[dict[Kind, Callable[[memoryview], Container]]] = {
     "PNG": png.inspect,

@@ -1,4 +1,4 @@
-"""Which files a run is about: the images that were named and those in folders."""
+"""Which files a run is about: the images and studies that were named and those in folders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scanside.errors import InputError
+from scanside.readers.blobs import STUDY_KINDS, StudyFile, content_kind
 from scanside.readers.containers import HEAD, describe, recognise
 from scanside.readers.image import source_name
 from scanside.readers.structure import ACCEPTED
@@ -52,11 +53,14 @@ class Discovery(NamedTuple):
     unreadable
         What was named or lay in a folder and could not be looked at, with the reason: to be
         reported as rejected, since it may have been an image.
+    studies
+        DICOM, NIfTI and zip files, each once, where they were asked for.
     """
 
     files: tuple[Path, ...]
     left_out: dict[str, int]
     unreadable: tuple[tuple[Path, str], ...] = ()
+    studies: tuple[StudyFile, ...] = ()
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -65,7 +69,7 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if n % 2 else part for n, part in enumerate(parts)], name
 
 
-def discover(inputs: Sequence[Path]) -> Discovery:
+def discover(inputs: Sequence[Path], *, studies: bool = False) -> Discovery:
     """Find the files that a run is about.
 
     A file that was named is an input whatever it is; reading will tell. In a folder and the
@@ -78,6 +82,9 @@ def discover(inputs: Sequence[Path]) -> Discovery:
     ----------
     inputs
         Files and folders.
+    studies
+        Whether DICOM, NIfTI and zip files are inputs too. They are told by content alone, so
+        that every file is looked into, whatever its name.
 
     Raises
     ------
@@ -85,7 +92,7 @@ def discover(inputs: Sequence[Path]) -> Discovery:
         If nothing was found, because one of `inputs` does not exist, is a folder that cannot
         be read, or is a folder without an image. Beside other inputs such a one is `unreadable`.
     """
-    search = _Search()
+    search = _Search(studies=studies)
     first: InputError | None = None
     for path in inputs:
         try:
@@ -93,26 +100,35 @@ def discover(inputs: Sequence[Path]) -> Discovery:
         except InputError as error:  # noqa: PERF203 - what was named, not what was found
             first = first or error
             search.unreadable.append((path, str(error).removeprefix(f"{path}: ")))
-    if first is not None and not search.files:
+    if first is not None and not search.files and not search.studies:
         raise first
     left_out = {reason: number for reason, number in search.left_out.items() if number}
-    return Discovery(tuple(search.files.values()), left_out, tuple(search.unreadable))
+    return Discovery(
+        tuple(search.files.values()),
+        left_out,
+        tuple(search.unreadable),
+        tuple(search.studies.values()),
+    )
 
 
 class _Search:
     """What has been found so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, studies: bool) -> None:
         self.files: dict[_Key, Path] = {}
+        self.studies: dict[_Key, StudyFile] = {}
         self.left_out: Counter[str] = Counter()
         self.unreadable: list[tuple[Path, str]] = []
         self._folders: set[_Identity] = set()
+        self._want_studies = studies
 
     def named(self, path: Path) -> None:
         """Take what the user named: a file as it is, a folder for the images in it."""
         try:
             if path.is_dir():
                 self._tree(path)
+            elif self._want_studies and path.is_file():
+                self._take(path, _key(path), _study_kind(_head(path)))
             else:
                 self._take(path, _key(path))
         except OSError as error:
@@ -122,10 +138,12 @@ class _Search:
                 remedy="check the path and the permissions",
             ) from error
 
-    def _take(self, path: Path, key: _Key) -> None:
+    def _take(self, path: Path, key: _Key, study: str | None = None) -> None:
         """Take a file, unless it is an input already."""
-        if key in self.files:
+        if key in self.files or key in self.studies:
             self.left_out[_TWICE] += 1
+        elif study is not None:
+            self.studies[key] = StudyFile(path, study)
         else:
             self.files[key] = path
 
@@ -143,16 +161,17 @@ class _Search:
                 self._unreadable(folder, error)
         if self._found() == before:
             others = ", ".join(f"{n} {reason}" for reason, n in (self.left_out - left_out).items())
+            what = "no image and no study" if self._want_studies else "no image"
             raise InputError(
-                f"{source_name(top)}: there is no image in this folder ({others or 'it is empty'})",
-                accepted=ACCEPTED,
+                f"{source_name(top)}: there is {what} in this folder ({others or 'it is empty'})",
+                accepted=f"{ACCEPTED}; DICOM, NIfTI, zip" if self._want_studies else ACCEPTED,
                 remedy="name the folder that holds the slices",
             )
 
     def _found(self) -> int:
         """Count what was found, new or not."""
         again = self.left_out[_TWICE] + self.left_out[_AGAIN]
-        return len(self.files) + len(self.unreadable) + again
+        return len(self.files) + len(self.studies) + len(self.unreadable) + again
 
     def _unreadable(self, path: Path, error: OSError) -> None:
         self.unreadable.append((path, error.strerror or str(error)))
@@ -187,21 +206,36 @@ class _Search:
     def _sort(
         self, entries: list[os.DirEntry[str]], folder: _Identity
     ) -> tuple[dict[str, _Key], list[Path]]:
-        """Tell images, by name, and folders from what is left out."""
+        """Tell images, by name, and folders from what is left out; studies are taken at once."""
         images, folders = {}, []
         for entry in entries:
             try:
-                reason = _reason(entry)
-                if reason is not None:
-                    self.left_out[reason] += 1
+                if entry.name.startswith("."):
+                    self.left_out["hidden files and folders"] += 1
                 elif entry.is_dir():
                     folders.append(Path(entry.path))
-                else:
-                    linked = entry.is_symlink()
-                    images[entry.name] = _key(entry.path) if linked else (folder, entry.name)
+                elif not entry.is_file():
+                    self.left_out["special files and broken links"] += 1
+                elif self._is_image(entry, folder):
+                    images[entry.name] = _entry_key(entry, folder)
             except OSError as error:  # noqa: PERF203 -- one bad entry must not hide the others
                 self._unreadable(Path(entry.path), error)
         return images, folders
+
+    def _is_image(self, entry: os.DirEntry[str], folder: _Identity) -> bool:
+        """Tell whether a file is an image; take it if it is of a study, else leave it out."""
+        named = entry.name[len(_stem(entry.name)) :].lower() in IMAGE_SUFFIXES
+        if named and not self._want_studies:
+            return True
+        head = _head(Path(entry.path))
+        study = _study_kind(head) if self._want_studies else None
+        if study is not None:
+            self._take(Path(entry.path), _entry_key(entry, folder), study)
+            return False
+        if named or recognise(head):
+            return True
+        self.left_out[f"{describe(head)} files"] += 1
+        return False
 
 
 def _identity(folder: Path) -> _Identity:
@@ -219,16 +253,15 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _reason(entry: os.DirEntry[str]) -> str | None:
-    """Say why an entry is left out; nothing for images and folders."""
-    if entry.name.startswith("."):
-        return "hidden files and folders"
-    if entry.is_dir():
-        return None
-    if not entry.is_file():
-        return "special files and broken links"
-    if entry.name[len(_stem(entry.name)) :].lower() in IMAGE_SUFFIXES:
-        return None
-    with Path(entry.path).open("rb", buffering=0) as file:
-        head = file.read(HEAD)
-    return None if recognise(head) else f"{describe(head)} files"
+def _entry_key(entry: os.DirEntry[str], folder: _Identity) -> _Key:
+    return _key(entry.path) if entry.is_symlink() else (folder, entry.name)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        return file.read(HEAD)
+
+
+def _study_kind(head: bytes) -> str | None:
+    kind = content_kind(head)
+    return kind if kind in STUDY_KINDS else None

@@ -173,14 +173,22 @@ def read_image(data: bytes, source: str) -> Iterator[Slice]:
     return _slices(memoryview(data), _inspected(data, source), source)
 
 
-def read_regular(path: Path, source: str) -> bytes:
-    """Read a regular file of up to `MAX_FILE_BYTES`; never blocks, never opens a device.
+def read_regular(path: Path, source: str, limit: int | None = None) -> bytes:
+    """Read a regular file; never blocks, never opens a device.
+
+    Parameters
+    ----------
+    path, source
+        The file, and what to call it.
+    limit
+        Most bytes.  [default: `MAX_FILE_BYTES`]
 
     Raises
     ------
     InputError
         With `source` first, for anything else.
     """
+    most = MAX_FILE_BYTES if limit is None else limit
     try:
         # Before opening: to open a FIFO blocks, and to open some devices has consequences.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -189,10 +197,10 @@ def read_regular(path: Path, source: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as file:
             size = os.fstat(descriptor).st_size
-            if size > MAX_FILE_BYTES:
+            if size > most:
                 raise InputError(
                     f"{source}: the file has {size:,} bytes",
-                    accepted=f"files of up to {MAX_FILE_BYTES:,} bytes",
+                    accepted=f"files of up to {most:,} bytes",
                     remedy="split the stack into several files",
                 )
             return file.read(size) or b""

@@ -1,0 +1,1 @@
+"""From files to studies: which series is which sequence, on one grid."""

@@ -1,0 +1,198 @@
+"""Series of DICOM and NIfTI files behind one face, for those who choose and those who assemble."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from scanside.assembly.rules import Attributes
+from scanside.readers.dicom.header import Sop
+from scanside.readers.dicom.values import item, number, text, texts
+from scanside.readers.quiet import refusing
+from scanside.study.identity import IMPLEMENTATION_CLASS_UID, MANUFACTURER
+from scanside.study.reasons import refused
+from scanside.study.stack import Stack
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from scanside.errors import InputError
+    from scanside.readers.dicom.header import Header
+    from scanside.readers.dicom.series import Series
+    from scanside.readers.nifti import NiftiFile
+    from scanside.study.model import FrameReference, SourceKind
+    from scanside.study.volume import Volume
+
+__all__ = ["Candidate", "DicomCandidate", "NiftiCandidate", "is_own_result"]
+
+
+class Candidate(Protocol):
+    """A series that may be one of the sequences.
+
+    Attributes
+    ----------
+    kind
+        What its files are.
+    label
+        What messages call it: no patient attribute.
+    attributes
+        What rules look at.
+    derived
+        Whether it was computed from other images.
+    own
+        Whether scanside wrote it.
+    sources
+        What its files are called.
+    """
+
+    kind: SourceKind
+    label: str
+    attributes: Attributes
+    derived: bool
+    own: bool
+    sources: tuple[str, ...]
+
+    def refusal(self) -> InputError | None:
+        """Say why it can be no sequence, whatever the rules say."""
+
+    def stack(self) -> Stack:
+        """Put its slices in order; raises `InputError` where they make no grid."""
+
+    def read(self, ordered: Stack) -> Volume:
+        """Decode its pixels; raises `InputError` where they are not accepted."""
+
+    def references(self, ordered: Stack) -> tuple[FrameReference, ...]:
+        """Say in which file and frame each slice is."""
+
+    def datasets(self) -> tuple[Dataset, ...]:
+        """Return its files' elements without pixel data."""
+
+
+class NiftiCandidate:
+    """A NIfTI file."""
+
+    kind: SourceKind = "nifti"
+    derived = own = False
+
+    def __init__(self, file: NiftiFile) -> None:
+        self._file = file
+        name = file.blob.source.replace("\\", "/").rpartition("/")[2]
+        self.label = f"file {name}"
+        self.sources: tuple[str, ...] = (file.blob.source,)
+        stem = name.removesuffix(".gz").removesuffix(".nii")
+        self.attributes = Attributes(description=stem)
+
+    def refusal(self) -> InputError | None:
+        """Return nothing: what a header can say against it has been said."""
+        return None
+
+    def stack(self) -> Stack:
+        """Return the file's own order."""
+        return Stack(self._file.grid, tuple(range(self._file.grid.shape[0])))
+
+    def read(self, ordered: Stack) -> Volume:  # noqa: ARG002 - the protocol's signature
+        """Read the voxels."""
+        return self._file.read()
+
+    def references(self, ordered: Stack) -> tuple[FrameReference, ...]:  # noqa: ARG002
+        """Return nothing: a NIfTI file has no frames to refer to."""
+        return ()
+
+    def datasets(self) -> tuple[Dataset, ...]:
+        """Return nothing."""
+        return ()
+
+
+class DicomCandidate:
+    """A DICOM series."""
+
+    kind: SourceKind = "dicom"
+
+    def __init__(self, series: Series) -> None:
+        self.series = series
+        first = series.first
+        self.own = is_own_result(first)
+        self.sources = tuple(header.blob.source for header in series.headers)
+        with refusing(first.blob.source, "the description of the series"):
+            self.modality = text(first.dataset, "Modality")
+            self.attributes = _attributes(first)
+            series_number = number(first.dataset, "SeriesNumber")
+            self.derived = "DERIVED" in texts(first.dataset, "ImageType")
+        self.label = (
+            "a series without number" if series_number is None else (f"series {series_number:.0f}")
+        )
+
+    def refusal(self) -> InputError | None:
+        """Say why it can be no sequence: its SOP Class or modality."""
+        sop_class = self.series.first.sop_class
+        if self.own:
+            return refused("own result", "written by scanside")
+        if sop_class.startswith(Sop.SECONDARY_CAPTURES):
+            return refused(
+                "secondary capture",
+                "a picture of the screen, whose grey levels and place in the patient are lost",
+                accepted="MR images",
+            )
+        if self.modality and self.modality != "MR":
+            return refused("wrong modality", "not MR", accepted="MR images")
+        if sop_class not in Sop.IMAGES:
+            return refused("not an image", "its SOP Class is none of MR images")
+        return None
+
+    def stack(self) -> Stack:
+        """Put the slices in order."""
+        return self.series.stack()
+
+    def read(self, ordered: Stack) -> Volume:
+        """Decode the pixels."""
+        return self.series.read(ordered)
+
+    def references(self, ordered: Stack) -> tuple[FrameReference, ...]:
+        """Say in which file and frame each slice is."""
+        return self.series.references(ordered.order)
+
+    def datasets(self) -> tuple[Dataset, ...]:
+        """Return the files' elements without pixel data."""
+        return tuple(header.dataset for header in self.series.headers)
+
+
+def is_own_result(header: Header) -> bool:
+    """Tell whether scanside wrote a file."""
+    dataset = header.dataset
+    with refusing(header.blob.source, "the maker's name"):
+        if text(dataset, "Manufacturer").lower() == MANUFACTURER:
+            return True
+        return text(dataset.file_meta, "ImplementationClassUID") == IMPLEMENTATION_CLASS_UID
+
+
+def _attributes(header: Header) -> Attributes:
+    dataset = header.dataset
+    shared = item(dataset, "SharedFunctionalGroupsSequence")
+    own = item(dataset, "PerFrameFunctionalGroupsSequence")
+
+    def group(keyword: str) -> Dataset | None:
+        if not header.enhanced:
+            return dataset
+        return item(own, keyword) or item(shared, keyword)
+
+    timing = group("MRTimingAndRelatedParametersSequence")
+    echo = group("MREchoSequence")
+    modifier = group("MRModifierSequence")
+    inversion = "InversionTimes" if header.enhanced else "InversionTime"
+    usage = group("ContrastBolusUsageSequence") if header.enhanced else None
+    agent = text(dataset, "ContrastBolusAgent") or item(dataset, "ContrastBolusAgentSequence")
+    if text(usage, "ContrastBolusAgentAdministered").upper() == "NO":
+        agent = None
+    described = (text(dataset, "SeriesDescription"), text(dataset, "ProtocolName"))
+    return Attributes(
+        description=" / ".join(part for part in described if part),
+        image_type="\\".join(texts(dataset, "ImageType")),
+        scanning_sequence="\\".join(
+            [*texts(dataset, "ScanningSequence"), *texts(dataset, "EchoPulseSequence")]
+        ),
+        contrast=text(dataset, "AcquisitionContrast"),
+        body_part=text(dataset, "BodyPartExamined"),
+        agent=bool(agent),
+        repetition_time_ms=number(timing, "RepetitionTime"),
+        echo_time_ms=number(echo, "EffectiveEchoTime" if header.enhanced else "EchoTime"),
+        inversion_time_ms=number(modifier, inversion),
+    )

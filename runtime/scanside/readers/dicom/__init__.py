@@ -1,0 +1,1 @@
+"""DICOM files in: headers, geometry, pixels. Needs the extra ``dicom``."""

@@ -1,0 +1,264 @@
+"""What the header of a DICOM file says: which study and series it is of, and what a frame is.
+
+Classic files hold a frame each; enhanced ones hold many, whose geometry lies in functional groups
+(PS3.3 C.7.6.16), once for all frames (shared) or frame by frame.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from scanside.errors import ExtraNotInstalledError, InputError
+from scanside.preprocess import Window
+from scanside.readers.dicom.values import integer, item, number, numbers, text, texts
+from scanside.readers.quiet import refusing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from pydicom import Dataset
+
+    from scanside.readers.blobs import Blob
+
+__all__ = ["Frame", "Header", "Sop", "load", "read_header", "require_pydicom"]
+
+MAX_FRAMES: Final = 4096
+"""Frames of a file: over ten times the slices of a brain at 0.5 mm."""
+
+_PREFIX: Final = b"DICM"
+_PREFIX_AT: Final = 128
+_META_GROUP: Final = b"\x02\x00"
+_LONG_VRS: Final = (b"OB", b"OW", b"OF", b"SQ", b"UN", b"UT")
+_BREAKS_OFF: Final = "End of file reached"
+_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+
+
+class Sop:
+    """SOP Class UIDs that matter here (PS3.4 B.5)."""
+
+    MR: Final = "1.2.840.10008.5.1.4.1.1.4"
+    ENHANCED_MR: Final = "1.2.840.10008.5.1.4.1.1.4.1"
+    LEGACY_MR: Final = "1.2.840.10008.5.1.4.1.1.4.4"
+    IMAGES: Final = (MR, ENHANCED_MR, LEGACY_MR)
+    ENHANCED: Final = (ENHANCED_MR, LEGACY_MR)
+    SECONDARY_CAPTURES: Final = "1.2.840.10008.5.1.4.1.1.7"
+    SEGMENTATION: Final = "1.2.840.10008.5.1.4.1.1.66.4"
+    REPORTS: Final = "1.2.840.10008.5.1.4.1.1.88."
+    DICOMDIR: Final = "1.2.840.10008.1.3.10"
+
+
+class Frame(NamedTuple):
+    """One slice as its header describes it.
+
+    Attributes
+    ----------
+    number
+        From 1, in a file of several frames; none in a classic file.
+    position, orientation
+        ImagePositionPatient, ImageOrientationPatient; none where absent.
+    spacing
+        PixelSpacing: between rows, between columns.
+    slope, intercept
+        Of the modality's scale; 1 and 0 where absent.
+    window
+        The linear window as lowest and highest intensity shown; none where there is none.
+    """
+
+    number: int | None
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    slope: float
+    intercept: float
+    window: Window | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Header:
+    """What a file says about itself.
+
+    Attributes
+    ----------
+    blob
+        The file.
+    dataset
+        Its elements without pixel data, file meta information included.
+    sop_class, study_uid, series_uid, instance_uid, frame_of_reference_uid
+        UIDs; empty where absent.
+    frames
+        One for each frame.
+    rows, columns
+        Matrix.
+    """
+
+    blob: Blob
+    dataset: Dataset
+    sop_class: str
+    study_uid: str
+    series_uid: str
+    instance_uid: str
+    frame_of_reference_uid: str
+    rows: int
+    columns: int
+    frames: tuple[Frame, ...]
+
+    @property
+    def enhanced(self) -> bool:
+        """Whether geometry lies in functional groups."""
+        return self.sop_class in Sop.ENHANCED
+
+
+def require_pydicom() -> ModuleType:
+    """Import pydicom.
+
+    Raises
+    ------
+    ExtraNotInstalledError
+        If it is not there.
+    """
+    try:
+        import pydicom
+    except ImportError as error:
+        raise ExtraNotInstalledError("DICOM input", package="pydicom", extra="dicom") from error
+    return pydicom
+
+
+def load(data: bytes, source: str, *, pixels: bool) -> Dataset:
+    """Parse a DICOM file that is in memory.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    source
+        What to call it.
+    pixels
+        Whether the pixel data are wanted too.
+
+    Raises
+    ------
+    InputError
+        If it is no DICOM file, is deflated, or cannot be parsed.
+    """
+    pydicom = require_pydicom()
+    if data[_PREFIX_AT : _PREFIX_AT + 4] != _PREFIX:
+        raise InputError(f"{source}: this is no DICOM file", accepted="files of DICOM PS3.10")
+    if _transfer_syntax(data) == _DEFLATED:
+        # pydicom inflates at once and without a limit.
+        raise InputError(
+            f"{source}: the dataset is deflated",
+            accepted="datasets that are not compressed as a whole",
+            remedy="convert it with: dcmconv +te IN OUT",
+        )
+    with refusing(source, "the file"), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        dataset: Dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
+    # pydicom drops every element, and only warns, where one is longer than the file.
+    if any(str(warning.message).startswith(_BREAKS_OFF) for warning in said):
+        raise InputError(f"{source}: the file breaks off", accepted="whole files")
+    if pixels and "PixelData" not in dataset:
+        raise InputError(
+            f"{source}: the file holds no pixel data, or breaks off", accepted="whole images"
+        )
+    return dataset
+
+
+def read_header(blob: Blob) -> Header:
+    """Read a file's header.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or parsed, or declares more frames than are accepted.
+    """
+    dataset = load(blob.read(), blob.source, pixels=False)
+    with refusing(blob.source, "the header"):
+        sop_class = text(dataset, "SOPClassUID")
+        return Header(
+            blob=blob,
+            dataset=dataset,
+            sop_class=sop_class,
+            study_uid=text(dataset, "StudyInstanceUID"),
+            series_uid=text(dataset, "SeriesInstanceUID"),
+            instance_uid=text(dataset, "SOPInstanceUID"),
+            frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
+            rows=integer(dataset, "Rows") or 0,
+            columns=integer(dataset, "Columns") or 0,
+            frames=_frames(dataset, sop_class, blob.source),
+        )
+
+
+def _transfer_syntax(data: bytes) -> str:
+    """Return the TransferSyntaxUID; empty if group 0002, explicit little endian, has none."""
+    at = _PREFIX_AT + 4
+    while data[at : at + 2] == _META_GROUP:
+        long = data[at + 4 : at + 6] in _LONG_VRS
+        start = at + (12 if long else 8)
+        length = int.from_bytes(data[start - (4 if long else 2) : start], "little")
+        if data[at + 2 : at + 4] == b"\x10\x00":
+            return data[start : start + length].decode("latin-1").strip("\0 ")
+        at = start + length
+    return ""
+
+
+def _frames(dataset: Dataset, sop_class: str, source: str) -> tuple[Frame, ...]:
+    if sop_class not in Sop.IMAGES:
+        return ()
+    count = integer(dataset, "NumberOfFrames") or 1
+    if not 1 <= count <= MAX_FRAMES:
+        raise InputError(
+            f"{source}: the file declares {count} frames", accepted=f"1 to {MAX_FRAMES} frames"
+        )
+    if sop_class == Sop.MR:
+        if count > 1:
+            raise InputError(
+                f"{source}: a classic MR file declares {count} frames",
+                accepted="one frame, or an enhanced file whose functional groups place each",
+            )
+        return (_frame(None, lambda _: dataset),)
+    shared = item(dataset, "SharedFunctionalGroupsSequence")
+    each = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    if len(each) not in (0, count):
+        raise InputError(
+            f"{source}: {len(each)} functional groups describe {count} frames",
+            accepted="one for each frame",
+        )
+    return tuple(_enhanced(at + 1, each[at] if each else None, shared) for at in range(count))
+
+
+def _enhanced(number_: int, own: Dataset | None, shared: Dataset | None) -> Frame:
+    return _frame(number_, lambda keyword: item(own, keyword) or item(shared, keyword))
+
+
+def _frame(number_: int | None, group: Callable[[str], Dataset | None]) -> Frame:
+    """Describe a frame; `group` gives the dataset that holds a functional group's elements."""
+    scale = group("PixelValueTransformationSequence")
+    slope, intercept = number(scale, "RescaleSlope"), number(scale, "RescaleIntercept")
+    return Frame(
+        number=number_,
+        position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),
+        orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
+        spacing=numbers(group("PixelMeasuresSequence"), "PixelSpacing", 2),
+        slope=1.0 if slope is None else slope,
+        intercept=0.0 if intercept is None else intercept,
+        window=_window(group("FrameVOILUTSequence")),
+    )
+
+
+def _window(dataset: Dataset | None) -> Window | None:
+    """Return the first linear window (PS3.3 C.11.2.1.2) as the values that end it."""
+    if dataset is None or dataset.get("VOILUTSequence"):
+        return None
+    centre, width = number(dataset, "WindowCenter"), number(dataset, "WindowWidth")
+    if centre is None or width is None:
+        return None
+    function = (texts(dataset, "VOILUTFunction") or ("LINEAR",))[0] or "LINEAR"
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    elif function != "LINEAR_EXACT":
+        return None
+    return Window(centre - width / 2, centre + width / 2) if width > 0 else None

@@ -1,0 +1,208 @@
+"""The files of a DICOM series to a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scanside.preprocess import Window
+from scanside.readers.dicom.pixels import check_layout, decode_files
+from scanside.readers.dicom.values import number, text
+from scanside.readers.quiet import refusing
+from scanside.study.model import FrameReference
+from scanside.study.reasons import refused
+from scanside.study.stack import Plane, Stack, stack
+from scanside.study.volume import MAX_VOXELS, Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from scanside.readers.dicom.header import Frame, Header
+
+__all__ = ["Series", "group_series"]
+
+
+@dataclass(eq=False)
+class Series:
+    """The files of one series.
+
+    Attributes
+    ----------
+    uid
+        SeriesInstanceUID.
+    headers
+        Its files, in the order in which they were found; each instance once.
+    """
+
+    uid: str
+    headers: list[Header] = field(default_factory=list)
+
+    @property
+    def first(self) -> Header:
+        """The file that stands for all."""
+        return self.headers[0]
+
+    @property
+    def slices(self) -> int:
+        """Number of frames in all files."""
+        return sum(len(header.frames) for header in self.headers)
+
+    def stack(self) -> Stack:
+        """Put the frames in order.
+
+        Raises
+        ------
+        InputError
+            As for `scanside.study.stack.stack`, and ``no geometry`` where a frame has none.
+        """
+        planes = [_plane(header, frame) for header, frame, _ in self._frames()]
+        dataset = self.first.dataset
+        with refusing(self.first.blob.source, "the slice thickness"):
+            thickness = number(dataset, "SpacingBetweenSlices") or number(dataset, "SliceThickness")
+        return stack(
+            planes,
+            thickness=thickness,
+            frame_of_reference=self.first.frame_of_reference_uid,
+        )
+
+    def references(self, order: Sequence[int]) -> tuple[FrameReference, ...]:
+        """Say where each slice of a stack is, as indices into `headers`."""
+        frames = self._frames()
+        return tuple(FrameReference(frames[at][2], frames[at][1].number) for at in order)
+
+    def read(self, ordered: Stack) -> Volume:
+        """Decode the pixel data.
+
+        Parameters
+        ----------
+        ordered
+            What `stack` returned.
+
+        Raises
+        ------
+        InputError
+            If the pixel data are not accepted.
+        """
+        if int(np.prod(ordered.grid.shape)) > MAX_VOXELS:
+            raise refused(
+                "pixel data",
+                f"{ordered.grid.shape} slices, rows and columns",
+                accepted=f"up to {MAX_VOXELS:,} voxels a series",
+            )
+        frames = self._frames()
+        inverted = self._inverted()
+        sign = -1.0 if inverted else 1.0
+        scales = sign * np.array([[frames[at][1].slope, frames[at][1].intercept]
+                                  for at in ordered.order])  # fmt: skip
+        if not scales[:, 0].all():
+            raise refused("pixel data", "RescaleSlope is 0", accepted="a slope that is not 0")
+        window = self._window()
+        if window is not None and inverted:
+            window = Window(-window.high, -window.low)
+        return Volume(
+            stored=self._stored(ordered),
+            slopes=scales[:, 0],
+            intercepts=scales[:, 1],
+            grid=ordered.grid,
+            declared=window,
+            padding=self._padding(),
+        )
+
+    def _frames(self) -> list[tuple[Header, Frame, int]]:
+        return [
+            (header, frame, at) for at, header in enumerate(self.headers) for frame in header.frames
+        ]
+
+    def _stored(self, ordered: Stack) -> NDArray[np.generic]:
+        """Decode file after file into one array in the stack's order."""
+        place = np.argsort(ordered.order)
+        volume: NDArray[np.generic] | None = None
+        at = 0
+        for header, pixels in zip(
+            self.headers, decode_files([header.blob for header in self.headers]), strict=True
+        ):
+            if volume is None:
+                volume = np.empty(ordered.grid.shape, pixels.dtype)
+            count = len(header.frames)
+            if pixels.dtype != volume.dtype or pixels.shape != (count, *volume.shape[1:]):
+                raise refused(
+                    "pixel data",
+                    "files of the series differ in depth, sign or frames",
+                    accepted="one kind of pixels a series",
+                )
+            volume[place[at : at + count]] = pixels
+            at += count
+        if volume is None:
+            raise refused("pixel data", "the series has no frame", accepted="images")
+        return volume
+
+    def _inverted(self) -> bool:
+        kinds = set()
+        for header in self.headers:
+            check_layout(header.dataset, header.blob.source)
+            kinds.add(text(header.dataset, "PhotometricInterpretation"))
+        if len(kinds) > 1:
+            raise refused(
+                "pixel data",
+                "some slices are MONOCHROME1, others MONOCHROME2",
+                accepted="one photometric interpretation a series",
+            )
+        return kinds == {"MONOCHROME1"}
+
+    def _window(self) -> Window | None:
+        windows = {frame.window for _, frame, _ in self._frames()}
+        return windows.pop() if len(windows) == 1 else None
+
+    def _padding(self) -> int | None:
+        with refusing(self.first.blob.source, "PixelPaddingValue"):
+            found = {number(header.dataset, "PixelPaddingValue") for header in self.headers}
+        value = found.pop() if len(found) == 1 else None
+        return None if value is None else int(value)
+
+
+def group_series(headers: Sequence[Header]) -> tuple[list[Series], int]:
+    """Group files by series, in the order in which they were found.
+
+    Returns
+    -------
+    series
+        Each with every instance once.
+    copies
+        How many files were instances that were there already.
+    """
+    found: dict[str, Series] = {}
+    seen: set[tuple[str, str]] = set()
+    copies = 0
+    for header in headers:
+        if (header.series_uid, header.instance_uid) in seen:
+            copies += 1
+            continue
+        if header.instance_uid:
+            seen.add((header.series_uid, header.instance_uid))
+        found.setdefault(header.series_uid, Series(header.series_uid)).headers.append(header)
+    return list(found.values()), copies
+
+
+def _plane(header: Header, frame: Frame) -> Plane:
+    missing = [
+        name
+        for name, value in (
+            ("ImagePositionPatient", frame.position),
+            ("ImageOrientationPatient", frame.orientation),
+            ("PixelSpacing", frame.spacing),
+        )
+        if value is None
+    ]
+    if frame.position is None or frame.orientation is None or frame.spacing is None:
+        where = "the functional groups hold" if header.enhanced else "the file holds"
+        raise refused(
+            "no geometry",
+            f"{where} no {' and no '.join(missing)}",
+            accepted="slices whose place in the patient is known",
+            remedy="export the series from the scanner, not as screenshots or converted files",
+        )
+    return Plane(frame.position, frame.orientation, frame.spacing, (header.rows, header.columns))
