@@ -33,6 +33,7 @@ def analyse_study(
     study: Study,
     pipeline: Pipeline,
     *,
+    read_ms: float = 0.0,
     pictures: str = "",
     output: OutputFolder | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -46,6 +47,8 @@ def analyse_study(
         The study.
     pipeline
         The loaded pipeline.
+    read_ms
+        Milliseconds that reading the study took; every slice's record has its share as decode.
     pictures
         What names of pictures begin with, for instance ``study_1``.
     output
@@ -67,7 +70,7 @@ def analyse_study(
     """
     masks = np.zeros(study.grid.shape, bool)
     records: list[SliceResult] = []
-    slices = _slices(study, pictures if output is not None else "")
+    slices = _slices(study, pictures if output is not None else "", read_ms)
     for analysed in analyse(slices, pipeline, output=output, stop=stop):
         region = None if analysed.result is None else analysed.result.region
         if region is not None:
@@ -83,7 +86,7 @@ def analyse_study(
     )
 
 
-def _slices(study: Study, pictures: str) -> Iterator[Read]:
+def _slices(study: Study, pictures: str, read_ms: float) -> Iterator[Read]:
     spacing = study.grid.spacing
     aspect = spacing.row / spacing.column
     if abs(aspect - 1) <= SQUARE:
@@ -101,6 +104,7 @@ def _slices(study: Study, pictures: str) -> Iterator[Read]:
             pixels=pixels,
             prepared=prepared,
             error=error,
+            decode_ms=round(read_ms / len(study.images), 3),
             spacing=spacing,
             pictures=picture_names(f"{pictures}/slice_{index:03d}") if pictures else None,
         )

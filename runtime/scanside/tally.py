@@ -66,6 +66,7 @@ class Tally:
     def __init__(self) -> None:
         self._all = _Counts()
         self._studies: dict[str, _Study] = {}
+        self._notes: dict[str, tuple[str, ...]] = {}
         self._last = ""
         self.files = 0
         """Files begun so far; a file of many pages counts once."""
@@ -93,6 +94,10 @@ class Tally:
         self._all.add(analysed)
         self._studies.setdefault(analysed.study, _Study(analysed.spacing)).add(analysed)
 
+    def note(self, study: str, notes: tuple[str, ...]) -> None:
+        """Remember what a study's record must say."""
+        self._notes[study] = notes
+
     def studies(self) -> list[StudyResult]:
         """Return a record for each study, in the order in which they began."""
         return [
@@ -106,6 +111,7 @@ class Tally:
                 area_px=study.area,
                 volume_ml=study.volume_ml,
                 diameter_mm=study.diameter_mm,
+                notes=self._notes.get(source, ()),
             )
             for source, study in self._studies.items()
         ]

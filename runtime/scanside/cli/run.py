@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -16,25 +15,37 @@ import click
 from scanside.bundle import Bundle, open_bundle
 from scanside.cli.options import backend_options, bundle_option, pin_option, slice_options
 from scanside.cli.progress import progress
+from scanside.cli.sinks import Sinks
+from scanside.cli.studies import (
+    ChosenStudies,
+    StudyOptions,
+    analyse_studies,
+    choose_studies,
+    named_series,
+    study_options,
+)
+from scanside.cli.studies import explain as explain_studies
 from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, worst_exit_code
 from scanside.lanes import Analysed
 from scanside.pipeline import Pipeline
 from scanside.readers.discover import Discovery, discover
 from scanside.readers.image import source_name
-from scanside.records import Record, RunResult, SliceResult
+from scanside.records import RunResult, SliceResult
 from scanside.runner import Options, analyse_files
 from scanside.tally import Tally
 from scanside.writers.files import OutputFolder
 from scanside.writers.page import write_page
-from scanside.writers.records import FORMATS, ROWS_SHOWN, record_writer
+from scanside.writers.records import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from types import FrameType
 
     from scanside.contract import Precision
     from scanside.preprocess import Window
     from scanside.study.grid import Spacing
+    from scanside.study.model import Findings
+    from scanside.study.volume import WindowRule
 
 __all__ = ["run"]
 
@@ -44,28 +55,26 @@ class _Job(NamedTuple):
 
     Attributes
     ----------
-    inputs
-        Files and folders, as given.
     output
         The output folder; none for records on stdout alone.
     form
         One of `FORMATS`.
-    options
-        How slices are read and measured.
+    options, study_options
+        How slices are read and measured, and how studies are.
     page, note
         Whether the output folder gets an HTML page, and a sentence for its head.
     """
 
-    inputs: Sequence[Path]
     output: OutputFolder | None
     form: str
     options: Options
+    study_options: StudyOptions
     page: bool
     note: str
 
 
 @click.command()
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for records and pictures.")
 @bundle_option
 @pin_option
@@ -77,6 +86,7 @@ class _Job(NamedTuple):
     help="Records on stdout.  [default: text on a terminal, jsonl otherwise]",
 )
 @slice_options
+@study_options
 @click.option("--page", is_flag=True, help="Write OUTPUT/index.html with the pictures.")
 @click.option("--note", default="", metavar="TEXT", help="A sentence for the page's head.")
 @click.option("--overwrite", is_flag=True, help="Replace the results that --output holds.")
@@ -93,6 +103,12 @@ def run(  # noqa: PLR0913 - one parameter an option
     window: Window | None,
     fill_missing: bool,
     spacing: Spacing | None,
+    pre: Path | None,
+    flair: Path | None,
+    post: Path | None,
+    rules: Path | None,
+    series_window: WindowRule,
+    explain: bool,
     page: bool,
     note: str,
     overwrite: bool,
@@ -100,15 +116,24 @@ def run(  # noqa: PLR0913 - one parameter an option
 ) -> int:
     """Analyse slices: every slice is classified, only positive slices are segmented.
 
-    INPUTS are images (PNG, TIFF, JPEG, WebP; 8 or 16 bit, float TIFF) or folders of them. An
-    image holds the three sequences as its channels: pre-contrast, FLAIR, post-contrast. A slice
-    that is not accepted is rejected with its reason, and the rest goes on. In a folder, masks
-    beside their slices (SLICE_mask.png) are left out: name the folder, not FOLDER/*.png.
+    INPUTS are images (PNG, TIFF, JPEG, WebP; 8 or 16 bit, float TIFF), DICOM or NIfTI files, zip
+    archives of those, or folders of them. An image holds the three sequences as its channels:
+    pre-contrast, FLAIR, post-contrast. Of DICOM and NIfTI studies the three series are chosen by
+    rules (--explain, --rules) or named (--pre, --flair, --post). What is not accepted is
+    rejected with its reason, and the rest goes on. In a folder, masks beside their slices
+    (SLICE_mask.png) are left out: name the folder, not FOLDER/*.png.
     """
-    if page and output is None:
-        raise click.UsageError("--page needs --output")
-    if note and not page:
-        raise click.UsageError("--note is for the page: give --page too")
+    named = named_series({"pre": pre, "flair": flair, "post": post})
+    if not inputs and not named:
+        raise click.UsageError("Missing argument 'INPUTS...'.")
+    _check_page(output, note, page=page)
+    named = named_series({"pre": pre, "flair": flair, "post": post})
+    if not inputs and not named:
+        raise click.UsageError("Missing argument 'INPUTS...'.")
+    studies = StudyOptions(rules, fill_missing, series_window, named)
+    if explain:
+        click.echo("\n".join(explain_studies(choose_studies(_discover(inputs).studies, studies))))
+        return 0
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_interrupt())
         opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
@@ -116,29 +141,66 @@ def run(  # noqa: PLR0913 - one parameter an option
         if output is not None:
             folder = stack.enter_context(closing(OutputFolder(output, overwrite=overwrite)))
         job = _Job(
-            inputs=inputs,
             output=folder,
             form=form or ("text" if sys.stdout.isatty() else "jsonl"),
             options=Options(window, fill_missing, spacing),
+            study_options=studies,
             page=page,
             note=note,
         )
-        found = discover(inputs)
+        found = _discover(inputs)
+        work = _Work(found, choose_studies(found.studies, studies))
+        if work.chosen.studies and window is not None:
+            raise click.UsageError("--window is for images: see --series-window for studies")
         pipeline = stack.enter_context(
-            Pipeline.open(
-                opened, backend=backend, precision=precision, streaming=len(found.files) > 1
-            )
+            Pipeline.open(opened, backend=backend, precision=precision, streaming=work.slices > 1)
         )
         if pipeline.fallback is not None:
             click.echo(f"scanside: using {pipeline.backend.name}: {pipeline.fallback}", err=True)
         if pipeline.reason is not None:
             click.echo(f"scanside: {pipeline.reason}", err=True)
-        return _execute(job, found, opened, pipeline, stop, strict=strict)
+        return _execute(job, work, opened, pipeline, stop, strict=strict)
+
+
+def _check_page(output: Path | None, note: str, *, page: bool) -> None:
+    if page and output is None:
+        raise click.UsageError("--page needs --output")
+    if note and not page:
+        raise click.UsageError("--note is for the page: give --page too")
+
+
+class _Work(NamedTuple):
+    """What a run is about.
+
+    Attributes
+    ----------
+    found
+        Image files, and what could not be looked at.
+    chosen
+        Studies.
+    """
+
+    found: Discovery
+    chosen: ChosenStudies
+
+    @property
+    def slices(self) -> int:
+        """Files and slices of studies: as many slices as can be told before reading."""
+        return len(self.found.files) + self.chosen.slices
+
+    @property
+    def steps(self) -> int:
+        """Files, and studies: what progress is counted in."""
+        return len(self.found.files) + len(self.chosen.studies)
+
+
+def _discover(inputs: tuple[Path, ...]) -> Discovery:
+    return discover(inputs, studies=True) if inputs else Discovery((), {})
 
 
 def _execute(
     job: _Job,
-    found: Discovery,
+    work: _Work,
     bundle: Bundle,
     pipeline: Pipeline,
     stop: threading.Event,
@@ -150,15 +212,29 @@ def _execute(
         job.output.clear()
     tally = Tally()
     started = time.perf_counter()
-    interrupted = False
+    incomplete = False
     with ExitStack() as stack:
-        sinks = _Sinks(job, found.files, stack)
-        with progress(0 if sinks.on_screen else len(found.files), "files") as update:
-            for analysed in _analysed(found, job, pipeline, stop):
+        sinks = Sinks(job.form, job.output, slices=work.slices, files=work.found.files, stack=stack)
+        with progress(0 if sinks.on_screen else work.steps, "files") as update:
+
+            def seen(analysed: Analysed) -> None:
                 tally.add(analysed)
                 sinks.write(analysed.record)
                 update(tally.files)
-        interrupted = stop.is_set() and tally.files < len(found.files)
+
+            for analysed in _analysed_files(work.found, job, pipeline, stop):
+                seen(analysed)
+            for findings in analyse_studies(
+                work.chosen,
+                pipeline,
+                job.study_options,
+                output=job.output,
+                stop=stop.is_set,
+                seen=seen,
+            ):
+                tally.note(findings.study.name, _notes(findings))
+                incomplete |= findings.status == "incomplete"
+        interrupted = stop.is_set() and (incomplete or tally.files < work.steps)
         seconds = time.perf_counter() - started
         for study in tally.studies():
             sinks.write(study)
@@ -167,7 +243,7 @@ def _execute(
             pipeline=pipeline,
             seconds=seconds,
             interrupted=interrupted,
-            left_out=found.left_out,
+            left_out={**work.found.left_out, **work.chosen.left_out},
         )
         sinks.write(summary)
     if job.page and job.output is not None:
@@ -179,6 +255,14 @@ def _execute(
         InputError.exit_code if tally.rejected else 0,
         IndeterminateError.exit_code if strict and tally.indeterminate else 0,
     )
+
+
+def _notes(findings: Findings) -> tuple[str, ...]:
+    """Return a study's notes as text, said on stderr too."""
+    notes = tuple(f"{note.sequence}: {note.text}" for note in findings.study.notes)
+    for note in notes:
+        click.echo(f"scanside: {findings.study.name}: {note}", err=True)
+    return notes
 
 
 @contextmanager
@@ -199,7 +283,7 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _analysed(
+def _analysed_files(
     found: Discovery, job: _Job, pipeline: Pipeline, stop: threading.Event
 ) -> Iterator[Analysed]:
     for place, reason in found.unreadable:
@@ -215,15 +299,6 @@ def _analysed(
         )
 
 
-def _common_folder(files: Sequence[Path]) -> str:
-    """Return what all paths begin with, or nothing where they are mixed."""
-    try:
-        common = os.path.commonpath([file.parent for file in files])
-    except ValueError:  # no file, or absolute and relative paths
-        return ""
-    return source_name(common) + os.sep if common else ""
-
-
 def _say_where(job: _Job, summary: RunResult) -> None:
     if job.output is None:
         return
@@ -233,26 +308,3 @@ def _say_where(job: _Job, summary: RunResult) -> None:
     if job.page:
         where.append(f"page: {job.output.page}")
     click.echo(f"scanside: {'; '.join(where)}", err=True)
-
-
-class _Sinks:
-    """Where records go: stdout in the wanted format, and the output folder as JSON lines."""
-
-    def __init__(self, job: _Job, files: Sequence[Path], stack: ExitStack) -> None:
-        stdout = record_writer(
-            job.form,
-            sys.stdout.buffer,
-            name="standard output",
-            slices=len(files),
-            root=_common_folder(files),
-        )
-        # A bar below rows that are being printed would be drawn into them.
-        self.on_screen = sys.stdout.isatty() and (job.form != "text" or len(files) <= ROWS_SHOWN)
-        self._writers = [stdout]
-        if job.output is not None:
-            file = stack.enter_context(job.output.open_results())
-            self._writers.append(record_writer("jsonl", file, name=str(job.output.results)))
-
-    def write(self, record: Record) -> None:
-        for writer in self._writers:
-            writer.write(record)
