@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["data"]
 
-_LAZY: Final = {"phantom": "scanside_training.cli.phantom"}
+_LAZY: Final = {
+    "phantom": "scanside_training.cli.phantom:phantom",
+    "to-dicom": "scanside_training.cli.to_dicom:to_dicom",
+}
 """Commands of this group that live in a module of their own, imported when they are called."""
 
 _SHARE: Final = 0.15
@@ -35,7 +38,8 @@ class _DataGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Return a command, imported if need be."""
         if name in _LAZY:
-            command: click.Command = getattr(import_module(_LAZY[name]), name)
+            module, _, attribute = _LAZY[name].partition(":")
+            command: click.Command = getattr(import_module(module), attribute)
             return command
         return super().get_command(ctx, name)
 
