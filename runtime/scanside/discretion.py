@@ -14,12 +14,13 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from scanside.errors import InternalError, ScansideError
+from scanside.errors import InputError, InternalError, ScansideError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
-__all__ = ["LIBRARIES", "discreet", "quiet"]
+__all__ = ["LIBRARIES", "discreet", "quiet", "refusing"]
 
 LIBRARIES: Final = (
     "pydicom",
@@ -79,6 +80,45 @@ def discreet(what: str) -> Iterator[None]:
             remedy="this is a defect of scanside: please report it; the error's own text is left"
             " out because it may name a patient",
         ) from None
+
+
+class refusing:  # noqa: N801 - a context manager, used as a verb
+    """Make a refusal of whatever a library raises, `quiet` throughout.
+
+    Parameters
+    ----------
+    source
+        What is being read.
+    what
+        What it is about, for instance ``"the header"``.
+
+    Raises
+    ------
+    InputError
+        Without the library's text, which may quote values, and without its traceback.
+    """
+
+    def __init__(self, source: str, what: str) -> None:
+        self._about = f"{source}: {what}"
+        self._quiet = quiet()
+
+    def __enter__(self) -> None:
+        self._quiet.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._quiet.__exit__(None, None, None)
+        # A parser fed with anything may raise anything.
+        if isinstance(error, Exception) and not isinstance(error, ScansideError):
+            raise InputError(
+                f"{self._about} cannot be read ({type(error).__name__})",
+                accepted="whole files that keep to their format",
+                remedy="export the series again, or check it with dciodvfy or nifti_tool",
+            ) from None
 
 
 def _place(error: Exception) -> str:

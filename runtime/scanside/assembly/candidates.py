@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from scanside.assembly.rules import Attributes
+from scanside.discretion import refusing
 from scanside.readers.dicom.header import Sop
 from scanside.readers.dicom.values import item, number, text, texts
-from scanside.readers.quiet import refusing
 from scanside.study.identity import IMPLEMENTATION_CLASS_UID, MANUFACTURER
 from scanside.study.reasons import refused
 from scanside.study.stack import Stack

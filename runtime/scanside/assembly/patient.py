@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from scanside.discretion import refusing
 from scanside.readers.dicom.values import text
-from scanside.readers.quiet import refusing
 from scanside.study.reasons import refused
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from scanside.discretion import refusing
 from scanside.errors import ExtraNotInstalledError, InputError
 from scanside.preprocess import MAX_SIDE, Window
 from scanside.readers.blobs import unzip_limited
-from scanside.readers.quiet import refusing
 from scanside.study.grid import Grid
 from scanside.study.reasons import refused
 from scanside.study.volume import MAX_VOXELS, Volume

@@ -11,10 +11,10 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from scanside.discretion import refusing
 from scanside.errors import ExtraNotInstalledError, InputError
 from scanside.preprocess import Window
 from scanside.readers.dicom.values import integer, item, number, numbers, text, texts
-from scanside.readers.quiet import refusing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

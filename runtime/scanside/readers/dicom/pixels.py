@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from scanside.discretion import refusing
 from scanside.errors import ExtraNotInstalledError, InputError
 from scanside.preprocess import MAX_SIDE
 from scanside.readers.dicom.codestream import Declared, jpeg2000_size, jpeg_size
 from scanside.readers.dicom.header import load
 from scanside.readers.dicom.values import integer, text
-from scanside.readers.quiet import refusing
 from scanside.study.volume import MAX_VOXELS
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scanside.discretion import refusing
 from scanside.preprocess import Window
 from scanside.readers.dicom.pixels import check_layout, decode_files
 from scanside.readers.dicom.values import number, text
-from scanside.readers.quiet import refusing
 from scanside.study.model import FrameReference
 from scanside.study.reasons import refused
 from scanside.study.stack import Plane, Stack, stack
