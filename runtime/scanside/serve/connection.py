@@ -228,7 +228,7 @@ class Connection:
                 f"protocol {hello.major}.{hello.minor}", accepted="{}.{}".format(*wire.VERSION)
             )
             raise _FatalError(Cause.VERSION, other)
-        if hello.flags & ~HelloFlag.ORDERED:
+        if hello.flags & ~int(HelloFlag.ORDERED):
             unknown = UsageError(f"flags {hello.flags:#x} in HELLO", accepted="0 or 1")
             raise _FatalError(Cause.UNSUPPORTED, unknown)
         ordered = bool(hello.flags & HelloFlag.ORDERED)

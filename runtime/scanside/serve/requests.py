@@ -28,7 +28,8 @@ DTYPES: Final[dict[int, np.dtype[Any]]] = {
     Dtype.F32: np.dtype("<f4"),
 }
 
-_ALL_FLAGS: Final = InferFlag.WINDOW | InferFlag.SPACING | InferFlag.FILL_MISSING | InferFlag.SLOT
+# A number, since the complement of a flag holds only the bits that have names.
+_ALL_FLAGS: Final = sum(int(flag) for flag in InferFlag)
 
 _MASK_FORMS: Final = frozenset(int(form) for form in MaskForm)
 
@@ -126,7 +127,7 @@ def accept(asked: wire.Infer, payload: int, limits: Limits, shared: Shared | Non
             Cause.UNSUPPORTED,
             UsageError(
                 f"dtype {asked.dtype}, mask form {asked.mask_form}, flags {asked.flags:#x}",
-                accepted=f"dtypes 1 to 3, mask forms 0 to 2, flags within {int(_ALL_FLAGS):#x}",
+                accepted=f"dtypes 1 to 3, mask forms 0 to 2, flags within {_ALL_FLAGS:#x}",
             ),
         )
     dtype = DTYPES[asked.dtype]

@@ -149,6 +149,12 @@ class Client:
         dtype = _DTYPES.get(frame.dtype.newbyteorder("<"))
         if dtype is None:
             raise UsageError(f"pixels of {pixels.dtype}", accepted="uint8, uint16 or float32")
+        if frame.nbytes > self.hello.max_payload:
+            raise UsageError(
+                f"a frame of {frame.nbytes} bytes",
+                accepted=f"up to {self.hello.max_payload}",
+                remedy="start the server with a larger --max-frame",
+            )
         slot = None if self._memory is None else self._memory.put(frame)
         flags = (
             (InferFlag.WINDOW if window is not None else 0)
