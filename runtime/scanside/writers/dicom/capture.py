@@ -34,7 +34,7 @@ __all__ = ["SERIES", "captures"]
 SERIES: Final = Series(
     "capture",
     SecondaryCaptureImageStorage,
-    "MR",
+    "OT",
     9103,
     f"{LABEL}, overlay ({RESEARCH.lower()})",
 )
@@ -69,7 +69,8 @@ def captures(common: Common, findings: Findings) -> Iterator[Dataset]:
         made.BodyPartExamined = "BRAIN"
         made.ConversionType = "WSD"
         made.BurnedInAnnotation = "YES"
-        made.ImageComments = f"{RESEARCH}. {_said(record)}"
+        said = _said(record)
+        made.ImageComments = f"{RESEARCH}. {said[0].upper()}{said[1:]}."
         made.PatientOrientation = list(_orientation(study.grid))
         made.DerivationDescription = f"Outline of {LABEL} drawn over FLAIR"
         made.LossyImageCompression = "00"

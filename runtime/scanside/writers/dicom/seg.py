@@ -87,7 +87,6 @@ def segmentation(
     made.LossyImageCompression = "00"
     made.SegmentSequence = [_segment(common.algorithm, tracking_uid, remarks)]
     sources = [dataset for source in study.sources for dataset in source.datasets]
-    made.SourceImageSequence = [sop_reference(source) for source in sources]
     made.ReferencedSeriesSequence = referenced_series(sources, "ReferencedInstanceSequence")
     _add_frame_of_reference(made, common, study.flair)
     _add_dimensions(made, common)
