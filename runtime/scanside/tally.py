@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scanside.postprocess import extent
 from scanside.records import RunResult, StudyResult
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scanside.pipeline import Pipeline
     from scanside.study.grid import Spacing
 
-__all__ = ["Tally"]
+__all__ = ["Conclusion", "Tally"]
 
 
 class _Counts:
@@ -60,13 +60,23 @@ class _Study(_Counts):
         return self.area * voxel / MM3_PER_ML
 
 
+class Conclusion(NamedTuple):
+    """What is known of a DICOM or NIfTI study once all of it is done; as in `StudyResult`."""
+
+    centroid_mm: tuple[float, float, float] | None = None
+    filled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
 class Tally:
     """The counts of a run, by study and in all; memory grows with studies, not slices."""
 
     def __init__(self) -> None:
         self._all = _Counts()
         self._studies: dict[str, _Study] = {}
-        self._notes: dict[str, tuple[str, ...]] = {}
+        self._conclusions: dict[str, Conclusion] = {}
         self._last = ""
         self.files = 0
         """Files begun so far; a file of many pages counts once."""
@@ -94,9 +104,9 @@ class Tally:
         self._all.add(analysed)
         self._studies.setdefault(analysed.study, _Study(analysed.spacing)).add(analysed)
 
-    def note(self, study: str, notes: tuple[str, ...]) -> None:
-        """Remember what a study's record must say."""
-        self._notes[study] = notes
+    def conclude(self, study: str, conclusion: Conclusion) -> None:
+        """Remember what a study's record must say beyond its slices."""
+        self._conclusions[study] = conclusion
 
     def studies(self) -> list[StudyResult]:
         """Return a record for each study, in the order in which they began."""
@@ -111,7 +121,7 @@ class Tally:
                 area_px=study.area,
                 volume_ml=study.volume_ml,
                 diameter_mm=study.diameter_mm,
-                notes=self._notes.get(source, ()),
+                **self._conclusions.get(source, Conclusion())._asdict(),
             )
             for source, study in self._studies.items()
         ]

@@ -16,6 +16,7 @@ import numpy as np
 
 from scanside.backends.cores import usable_cores
 from scanside.bench.schema import Environment
+from scanside.release import release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -180,14 +181,8 @@ def _system(release: str) -> str:
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("scanside")
-    except PackageNotFoundError:
-        own = "unknown: run from its source, not installed"
     return {
-        "scanside": own,
+        "scanside": release(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,

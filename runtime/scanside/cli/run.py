@@ -15,6 +15,7 @@ import click
 from scanside.bundle import Bundle, open_bundle
 from scanside.cli.options import backend_options, bundle_option, pin_option, slice_options
 from scanside.cli.progress import progress
+from scanside.cli.results import ResultOptions, StudyWriter, result_options
 from scanside.cli.sinks import Sinks
 from scanside.cli.studies import (
     ChosenStudies,
@@ -32,13 +33,14 @@ from scanside.readers.discover import Discovery, discover
 from scanside.readers.image import source_name
 from scanside.records import RunResult, SliceResult
 from scanside.runner import Options, analyse_files
-from scanside.tally import Tally
+from scanside.tally import Conclusion, Tally
 from scanside.writers.files import OutputFolder
 from scanside.writers.page import write_page
 from scanside.writers.records import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from types import FrameType
 
     from scanside.contract import Precision
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from scanside.study.grid import Spacing
     from scanside.study.model import Findings
     from scanside.study.volume import WindowRule
+    from scanside.writers.studyfiles import Form, Written
 
 __all__ = ["run"]
 
@@ -87,6 +90,7 @@ class _Job(NamedTuple):
 )
 @slice_options
 @study_options
+@result_options
 @click.option("--page", is_flag=True, help="Write OUTPUT/index.html with the pictures.")
 @click.option("--note", default="", metavar="TEXT", help="A sentence for the page's head.")
 @click.option("--overwrite", is_flag=True, help="Replace the results that --output holds.")
@@ -109,6 +113,9 @@ def run(  # noqa: PLR0913 - one parameter an option
     rules: Path | None,
     series_window: WindowRule,
     explain: bool,
+    forms: tuple[Form, ...] | None,
+    uid_root: str | None,
+    created: datetime | None,
     page: bool,
     note: str,
     overwrite: bool,
@@ -123,10 +130,9 @@ def run(  # noqa: PLR0913 - one parameter an option
     rejected with its reason, and the rest goes on. In a folder, masks beside their slices
     (SLICE_mask.png) are left out: name the folder, not FOLDER/*.png.
     """
-    named = named_series({"pre": pre, "flair": flair, "post": post})
-    if not inputs and not named:
-        raise click.UsageError("Missing argument 'INPUTS...'.")
     _check_page(output, note, page=page)
+    if forms is not None and output is None:
+        raise click.UsageError("--write needs --output")
     named = named_series({"pre": pre, "flair": flair, "post": post})
     if not inputs and not named:
         raise click.UsageError("Missing argument 'INPUTS...'.")
@@ -152,6 +158,8 @@ def run(  # noqa: PLR0913 - one parameter an option
         work = _Work(found, choose_studies(found.studies, studies))
         if work.chosen.studies and window is not None:
             raise click.UsageError("--window is for images: see --series-window for studies")
+        results = ResultOptions(forms, uid_root, created)
+        writer = StudyWriter(results, folder, work.chosen.kinds, studies.settings)
         pipeline = stack.enter_context(
             Pipeline.open(opened, backend=backend, precision=precision, streaming=work.slices > 1)
         )
@@ -159,7 +167,7 @@ def run(  # noqa: PLR0913 - one parameter an option
             click.echo(f"scanside: using {pipeline.backend.name}: {pipeline.fallback}", err=True)
         if pipeline.reason is not None:
             click.echo(f"scanside: {pipeline.reason}", err=True)
-        return _execute(job, work, opened, pipeline, stop, strict=strict)
+        return _execute(job, work, opened, pipeline, writer, stop, strict=strict)
 
 
 def _check_page(output: Path | None, note: str, *, page: bool) -> None:
@@ -203,6 +211,7 @@ def _execute(
     work: _Work,
     bundle: Bundle,
     pipeline: Pipeline,
+    writer: StudyWriter,
     stop: threading.Event,
     *,
     strict: bool,
@@ -224,7 +233,7 @@ def _execute(
 
             for analysed in _analysed_files(work.found, job, pipeline, stop):
                 seen(analysed)
-            for findings in analyse_studies(
+            for name, findings in analyse_studies(
                 work.chosen,
                 pipeline,
                 job.study_options,
@@ -232,7 +241,8 @@ def _execute(
                 stop=stop.is_set,
                 seen=seen,
             ):
-                tally.note(findings.study.name, _notes(findings))
+                written = writer.write(findings, name, bundle, pipeline)
+                tally.conclude(findings.study.name, _conclusion(findings, written))
                 incomplete |= findings.status == "incomplete"
         interrupted = stop.is_set() and (incomplete or tally.files < work.steps)
         seconds = time.perf_counter() - started
@@ -257,12 +267,22 @@ def _execute(
     )
 
 
-def _notes(findings: Findings) -> tuple[str, ...]:
-    """Return a study's notes as text, said on stderr too."""
-    notes = tuple(f"{note.sequence}: {note.text}" for note in findings.study.notes)
+def _conclusion(findings: Findings, written: Written) -> Conclusion:
+    """Return what a study's record says beyond its slices; what is not as it should be is said."""
+    study = findings.study
+    notes = tuple(f"{note.sequence}: {note.text}" for note in study.notes)
     for note in notes:
-        click.echo(f"scanside: {findings.study.name}: {note}", err=True)
-    return notes
+        click.echo(f"scanside: {study.name}: {note}", err=True)
+    if written.dropped:
+        names = ", ".join(written.dropped)
+        click.echo(f"scanside: {study.name}: not valid, and left out: {names}", err=True)
+    return Conclusion(
+        centroid_mm=findings.measures.centroid_mm,
+        filled=study.filled,
+        notes=notes,
+        written=written.names,
+        dropped=written.dropped,
+    )
 
 
 @contextmanager

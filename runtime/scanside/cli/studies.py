@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from scanside.assembly.candidates import Candidate
-    from scanside.assembly.choose import Chosen
+    from scanside.assembly.choose import Chosen, Placed
     from scanside.pipeline import Pipeline
     from scanside.readers.blobs import StudyFile
-    from scanside.study.model import Findings
+    from scanside.study.model import Findings, SourceKind
     from scanside.study.volume import WindowRule
     from scanside.writers.files import OutputFolder
 
@@ -63,6 +63,11 @@ class StudyOptions(NamedTuple):
     window: WindowRule = "auto"
     named: Mapping[str, Path] = {}
 
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What changes results, beside the files that were chosen, each as ``name=value``."""
+        return (f"series-window={self.window}", *(["fill-missing=yes"] if self.fill else []))
+
 
 class ChosenStudies(NamedTuple):
     """The studies of a run, chosen by their headers.
@@ -82,9 +87,16 @@ class ChosenStudies(NamedTuple):
     @property
     def slices(self) -> int:
         """How many slices will be analysed, as far as headers tell."""
-        return sum(
-            study.series["FLAIR"].grid.shape[0] for study in self.studies if study.error is None
-        )
+        return sum(flair.grid.shape[0] for flair in self._flairs)
+
+    @property
+    def kinds(self) -> set[SourceKind]:
+        """What the files of the accepted studies are."""
+        return {flair.candidate.kind for flair in self._flairs}
+
+    @property
+    def _flairs(self) -> list[Placed]:
+        return [study.series["FLAIR"] for study in self.studies if study.error is None]
 
 
 def study_options(command: F) -> F:
@@ -181,7 +193,7 @@ def analyse_studies(
     output: OutputFolder | None,
     stop: Callable[[], bool],
     seen: Callable[[Analysed], None],
-) -> Iterator[Findings]:
+) -> Iterator[tuple[str, Findings]]:
     """Assemble and analyse studies, one after the other.
 
     Parameters
@@ -201,8 +213,8 @@ def analyse_studies(
 
     Yields
     ------
-    Findings
-        For each study that was analysed.
+    str, Findings
+        For each study that was analysed: what names of its files begin with, and its findings.
     """
     for source, reason in chosen.unreadable:
         seen(_rejected(source, reason))
@@ -221,14 +233,18 @@ def analyse_studies(
             seen(_rejected(study.name, str(error)))
             continue
         read_ms = (time.perf_counter() - started) * 1e3
-        yield analyse_study(
-            assembled,
-            pipeline,
-            read_ms=read_ms,
-            pictures=f"study_{number}",
-            output=output,
-            stop=stop,
-            seen=seen,
+        name = f"study_{number}"
+        yield (
+            name,
+            analyse_study(
+                assembled,
+                pipeline,
+                read_ms=read_ms,
+                pictures=name,
+                output=output,
+                stop=stop,
+                seen=seen,
+            ),
         )
 
 

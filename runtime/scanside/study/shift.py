@@ -99,5 +99,5 @@ def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDA
     if scale == 0:
         return np.zeros(first.shape)
     spectra = [np.fft.rfftn(volume) for volume in volumes]
-    moved = np.fft.irfftn(np.conj(spectra[0]) * spectra[1], s=first.shape)
+    moved = np.fft.irfftn(np.conj(spectra[0]) * spectra[1], s=first.shape, axes=(0, 1, 2))
     return np.asarray(moved / scale, np.float64)

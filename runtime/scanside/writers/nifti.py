@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from scanside.discretion import discreet
-from scanside.errors import ExtraNotInstalledError
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from scanside.study.model import Findings, Study
 
-__all__ = ["mask_nifti", "require_nibabel"]
+__all__ = ["mask_nifti"]
 
 _LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -31,22 +28,6 @@ whatever they are."""
 
 _COMPRESSION: Final = 6
 """zlib's own default; masks are small and compress a hundredfold."""
-
-
-def require_nibabel() -> ModuleType:
-    """Import nibabel.
-
-    Raises
-    ------
-    ExtraNotInstalledError
-        If it is not there.
-    """
-    try:
-        import nibabel
-    except ImportError as error:
-        raise ExtraNotInstalledError("NIfTI output", package="nibabel", extra="nifti") from error
-    module: ModuleType = nibabel
-    return module
 
 
 def mask_nifti(findings: Findings) -> bytes:
@@ -65,17 +46,18 @@ def mask_nifti(findings: Findings) -> bytes:
 
     Raises
     ------
-    ExtraNotInstalledError
-        If nibabel is not installed.
+    InternalError
+        If nibabel fails; the message names no patient attribute.
     """
-    nibabel = require_nibabel()
+    from nibabel.nifti1 import Nifti1Image
+
     study = findings.study
     affine = _LPS_TO_RAS @ study.flair.grid.affine
     code = _SCANNER if study.kind == "dicom" else _ALIGNED
     with discreet("encoding the NIfTI mask"):
         # NIfTI counts columns first.
         mask = study.on_source(findings.masks).transpose(2, 1, 0).astype(np.uint8)
-        image = nibabel.Nifti1Image(mask, affine)
+        image = Nifti1Image(mask, affine)
         image.set_sform(affine, code)
         image.set_qform(affine, code)
         image.header.set_xyzt_units("mm")

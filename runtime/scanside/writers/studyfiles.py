@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from scanside.errors import ExtraNotInstalledError, UsageError
@@ -14,7 +17,16 @@ if TYPE_CHECKING:
     from scanside.writers.dicom.context import Context
     from scanside.writers.files import OutputFolder
 
-__all__ = ["FORMS", "Form", "Written", "check_forms", "default_forms", "prepare", "write_study"]
+__all__ = [
+    "FORMS",
+    "Form",
+    "Written",
+    "check_forms",
+    "default_forms",
+    "preload",
+    "require",
+    "write_study",
+]
 
 Form = Literal["dicom", "overlays", "nifti"]
 
@@ -61,27 +73,34 @@ def check_forms(forms: Collection[Form], kind: SourceKind) -> None:
         )
 
 
-def prepare(forms: Collection[Form]) -> None:
-    """Import what writing needs, so that it is there when the first study is done.
+def require(forms: Collection[Form]) -> None:
+    """Find what writing needs, without importing it.
 
     Raises
     ------
     ExtraNotInstalledError
         If something is not installed.
     """
-    if set(forms) & {"dicom", "overlays"}:
-        try:
-            import highdicom.seg
-            import highdicom.sr  # noqa: F401 - to have it loaded
-        except ImportError as error:
-            raise ExtraNotInstalledError(
-                "DICOM output", package=error.name or "highdicom", extra="dicom"
-            ) from error
-        import scanside.writers.dicom.results  # noqa: F401 - to have it loaded
-    if "nifti" in forms:
-        from scanside.writers.nifti import require_nibabel
+    for what, package, extra in _needed(forms):
+        if find_spec(package) is None:
+            raise ExtraNotInstalledError(what, package=package, extra=extra)
 
-        require_nibabel()
+
+def preload(forms: Collection[Form]) -> None:
+    """Import what writing needs: in a thread, it is there when the first study is done."""
+    for _, package, _ in _needed(forms):
+        with suppress(ImportError):  # said by whoever needs it
+            import_module(package)
+
+
+def _needed(forms: Collection[Form]) -> list[tuple[str, str, str]]:
+    """Return for whom, which package, and the extra that brings it."""
+    needed = []
+    if set(forms) & {"dicom", "overlays"}:
+        needed += [("DICOM output", name, "dicom") for name in ("pydicom", "highdicom")]
+    if "nifti" in forms:
+        needed.append(("NIfTI output", "nibabel", "nifti"))
+    return needed
 
 
 def write_study(
@@ -116,7 +135,7 @@ def write_study(
         If a file can't be written.
     """
     check_forms(forms, findings.study.kind)
-    prepare(forms)
+    require(forms)
     names: list[str] = []
     dropped: tuple[str, ...] = ()
     if set(forms) & {"dicom", "overlays"}:

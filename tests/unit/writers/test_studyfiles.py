@@ -16,7 +16,7 @@ import mrstudy
 from scanside.errors import ExtraNotInstalledError, UsageError
 from scanside.writers.dicom.context import Algorithm, Context
 from scanside.writers.files import OutputFolder
-from scanside.writers.studyfiles import Form, check_forms, default_forms, prepare, write_study
+from scanside.writers.studyfiles import Form, check_forms, default_forms, require, write_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,4 +88,4 @@ def test_a_missing_extra_is_named(
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "scanside.writers.nifti", raising=False)
     with pytest.raises(ExtraNotInstalledError, match=rf"{package}.*scanside\[{form}\]"):
-        prepare((form,))
+        require((form,))
