@@ -9,7 +9,7 @@ DATA ?=
 PIP = -m pip --disable-pip-version-check --quiet install
 SOURCES = runtime training export calibration tests benchmarks
 
-.PHONY: demo test test-fast test-runtime lint bench lock clean
+.PHONY: demo test test-fast test-runtime lint bench gpu-check lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/scanside demo $(DATA)
@@ -34,6 +34,14 @@ lint: $(DEV_VENV)/ready
 
 bench: $(BENCH_VENV)/ready
 	$(BENCH_VENV)/bin/python benchmarks/peers.py --data $(DATA) --output .cache/peers
+
+# On a device with an NVIDIA GPU, in the environment that sees its TensorRT: the acceptance test
+# and the tests without fakes. make gpu-check PYTHON=.venv/bin/python
+gpu-check:
+	$(PYTHON) -m scanside doctor
+	$(PYTHON) -m scanside build
+	$(PYTHON) -m scanside verify
+	$(PYTHON) -m pytest -m "gpu or jetson" -rs tests/gpu
 
 # Lock files hold for every supported Python and platform (markers inside).
 lock: $(DEV_VENV)/ready

@@ -60,7 +60,10 @@ class GpuProviders:
 
         def on_device(shape: list[int], kind: Any, device: str, number: int) -> Any:
             self.device.append((shape, f"{device}:{number}"))
-            return allocate(shape, kind, "cpu", 0)
+            value = allocate(shape, kind, "cpu", 0)
+            on_host = value.numpy
+            value.numpy = lambda: on_host().copy()  # from a device it is always a copy
+            return value
 
         patch.setattr(onnxruntime, "get_available_providers", lambda: list(self.package))
         patch.setattr(onnxruntime, "SessionOptions", partial(_Options, self))
