@@ -38,19 +38,27 @@ _SILENT: Final = logging.CRITICAL + 1
 _ONE_AT_A_TIME: Final = threading.RLock()
 """The filter of warnings belongs to the process (`warnings.catch_warnings`)."""
 
+_HERE: Final = threading.local()
+"""Whether this thread is quiet already: a study is a hundred files, each read in several steps."""
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Drop the warnings and log records of the libraries; one thread at a time."""
+    if getattr(_HERE, "quiet", False):
+        yield
+        return
     loggers = [logging.getLogger(name) for name in LIBRARIES]
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = [logger.level for logger in loggers]
         for logger in loggers:
             logger.setLevel(_SILENT)
+        _HERE.quiet = True
         try:
             yield
         finally:
+            _HERE.quiet = False
             for logger, level in zip(loggers, before, strict=True):
                 logger.setLevel(level)
 

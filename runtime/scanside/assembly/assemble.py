@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from scanside.discretion import quiet
 from scanside.errors import InputError
 from scanside.preprocess import CHANNELS
 from scanside.study.model import Note, Source, Study
@@ -50,6 +51,11 @@ def assemble(chosen: Chosen, *, window: WindowRule = "auto") -> Study:
     """
     if chosen.error is not None:
         raise chosen.error
+    with quiet():
+        return _assembled(chosen, window)
+
+
+def _assembled(chosen: Chosen, window: WindowRule) -> Study:
     flair = chosen.series["FLAIR"]
     images = np.empty((*flair.grid.shape, len(CHANNELS)), np.uint8)
     notes: list[Note] = []

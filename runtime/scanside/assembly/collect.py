@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from scanside.assembly.candidates import DicomCandidate, NiftiCandidate
+from scanside.discretion import quiet
 from scanside.errors import InputError
 from scanside.readers.blobs import Blob, members
 from scanside.readers.dicom.header import Sop, read_header
@@ -75,6 +76,11 @@ def collect(found: Iterable[StudyFile]) -> Collection:
     ExtraNotInstalledError
         If there are DICOM or NIfTI files and the library that reads them is not installed.
     """
+    with quiet():
+        return _collected(found)
+
+
+def _collected(found: Iterable[StudyFile]) -> Collection:
     left_out: Counter[str] = Counter()
     unreadable: list[tuple[str, str]] = []
     dicom: dict[str, list[Header]] = {}

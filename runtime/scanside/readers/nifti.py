@@ -206,13 +206,14 @@ def _voxels(
     data: bytes, header: Nifti1Header, shape: tuple[int, int, int], source: str
 ) -> NDArray[np.generic]:
     dtype = np.dtype(header.get_data_dtype())
-    count, start = int(np.prod(shape)), int(float(header["vox_offset"]))
+    count, start = int(np.prod(shape)), float(header["vox_offset"])
+    # Written so that NaN is refused.
     if not int(header["sizeof_hdr"]) <= start <= len(data) - count * dtype.itemsize:
         raise InputError(
             f"{source}: the file breaks off, or its voxels begin outside of it",
             accepted=f"{count:,} voxels of {dtype.name}",
         )
-    found = np.frombuffer(data, dtype, count, start).reshape(shape)
+    found = np.frombuffer(data, dtype, count, int(start)).reshape(shape)
     if dtype.kind == "f":
         if not np.isfinite(found).all():
             raise InputError(

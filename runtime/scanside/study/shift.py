@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["MISREGISTERED_MM", "Shift", "estimate_shift"]
 
 MISREGISTERED_MM: Final = 4.0
-"""From this shift on a study is flagged: the estimate's own error is one coarse voxel, about 2 mm,
-and patients who lie still move less than that between sequences."""
+"""From this shift on a study is flagged: the estimate's own error is one coarse voxel, about 2.5
+mm, and patients who lie still move less than that between sequences."""
 
-_SIDE: Final = 128
+_SIDE: Final = 96
 """Rows and columns of the coarse grid."""
 
 _RANGE_MM: Final = 30.0
@@ -79,7 +79,7 @@ def estimate_shift(first: NDArray[np.uint8], second: NDArray[np.uint8], grid: Gr
 
 
 def _edges(volume: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the in-plane gradient's magnitude on the coarse grid, float64 ``[S, 128, 128]``."""
+    """Return the in-plane gradient's magnitude on the coarse grid, float64 ``[S, 96, 96]``."""
     out = np.empty((len(volume), _SIDE, _SIDE), np.float64)
     for number, plane in enumerate(volume):
         coarse = cv2.resize(

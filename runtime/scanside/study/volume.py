@@ -32,10 +32,14 @@ _LOW_SHARE, _HIGH_SHARE = 0.001, 0.999
 """Shares of the voxels that end the robust range. An artefact or a vessel's bright spot takes up
 less than a thousandth of a head's volume, about a millilitre and a half."""
 
-_HEADROOM: Final = 2.5
-"""Beyond the robust range, at most this many times its width belongs to the window. In the LGG
-dataset the brightest voxel lies 1.1 to 2 times as high as the robust range in most series; spikes
-of ten times are artefacts and would leave the brain in the dark."""
+_HEADROOM: Final = 6.0
+"""Beyond the robust range, at most this many times its width belongs to the window. The models were
+trained on series scaled to their brightest voxel, which in the darkest lay 5.5 times as high as the
+robust range; a spike of more is an artefact and would leave the brain darker than any they saw."""
+
+_SLACK: Final = 0.02
+"""Share of a declared window's width, five grey levels, by which the robust range may exceed it:
+values are rounded where they are stored, and windows where they are written."""
 
 _LOOSE: Final = 3.0
 """A declared window up to this many times as wide as the series' whole range is the scale of its
@@ -97,6 +101,7 @@ def choose_window(volume: Volume, rule: WindowRule = "auto") -> Window:
         ``file``: the declared window. ``auto``: the declared window if it is the scale of the
         series' values, that is, covers their robust range and is not much wider than the
         whole; otherwise ``range``, since a window that clips tissue is a choice for display.
+        8-bit values without a scale or window count as declaring 0 to 255.
 
     Raises
     ------
@@ -120,14 +125,28 @@ def choose_window(volume: Volume, rule: WindowRule = "auto") -> Window:
             remedy="check the export",
         )
     low, high = (_percentile(values, counts, share) for share in (_LOW_SHARE, _HIGH_SHARE))
-    declared = volume.declared
+    declared = volume.declared or _implied(volume)
     if rule == "auto" and declared is not None:
         wide = (declared.high - declared.low) > _LOOSE * (largest - smallest)
-        if declared.low <= low and declared.high >= high and not wide:
+        slack = _SLACK * (declared.high - declared.low)
+        if declared.low - slack <= low and high <= declared.high + slack and not wide:
             return declared
     if not low < high:  # nearly everything is background
         low, high = smallest, largest
     return Window(low, min(largest, high + (_HEADROOM - 1) * (high - low)))
+
+
+def _implied(volume: Volume) -> Window | None:
+    """Return the window of 8-bit values without a scale: they pass as they are, as images do."""
+    ends = {(float(slope), float(intercept)) for slope, intercept in _scales(volume)}
+    if volume.stored.dtype != np.uint8 or len(ends) > 1:
+        return None
+    return {(1.0, 0.0): Window(0, 255), (-1.0, 0.0): Window(-255, 0)}.get(ends.pop())
+
+
+def _scales(volume: Volume) -> NDArray[np.float64]:
+    """Return the different pairs of slope and intercept, ``[N, 2]``."""
+    return np.unique(np.stack([volume.slopes, volume.intercepts], axis=1), axis=0)
 
 
 def eight_bits(volume: Volume, window: Window) -> NDArray[np.uint8]:
@@ -151,10 +170,9 @@ def _distribution(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.int64
 
     Exact for integers: slices of one scale share one histogram of their stored values.
     """
-    scales = np.stack([volume.slopes, volume.intercepts], axis=1)
     values, counts = [], []
-    for scale in np.unique(scales, axis=0):
-        chosen = volume.stored[(scales == scale).all(axis=1)]
+    for scale in _scales(volume):
+        chosen = volume.stored[(volume.slopes == scale[0]) & (volume.intercepts == scale[1])]
         stored, number = _histogram(chosen)
         if volume.padding is not None:
             kept = stored != volume.padding

@@ -67,10 +67,11 @@ inverts them without rounding."""
 
 _ODD: Final = {
     "pre-contrast": (3.37, 17.3, 1.7, -3.3),
-    "FLAIR": (0.83, 41.6, 0.37, 11.1),
+    "FLAIR": (5.83, 41.6, 0.37, 11.1),
     "post-contrast": (15.21, 0.4, 0.013, 2.9),
 }
-"""Gains that are no whole numbers, one of which merges grey levels."""
+"""Gains, offsets and slopes that are no whole numbers: values are rounded where they are stored,
+and slopes and windows where they are written."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +146,7 @@ def plan_study(
         Whose it is.
     scale
         ``exact``: 12 bits with a window that gives the 8 bits back exactly. ``odd``: gains and
-        offsets that are no whole numbers, in one series below 1. ``unwindowed``: ``odd`` without
+        offsets that are no whole numbers. ``unwindowed``: ``odd`` without
         a window.
     spacing
         Millimetres between rows, columns and slices. The dataset does not say what they were.

@@ -9,7 +9,7 @@ import numpy as np
 
 from scanside.discretion import refusing
 from scanside.preprocess import Window
-from scanside.readers.dicom.pixels import check_layout, decode_files
+from scanside.readers.dicom.pixels import decode_files
 from scanside.readers.dicom.values import number, text
 from scanside.study.model import FrameReference
 from scanside.study.reasons import refused
@@ -141,10 +141,8 @@ class Series:
         return volume
 
     def _inverted(self) -> bool:
-        kinds = set()
-        for header in self.headers:
-            check_layout(header.dataset, header.blob.source)
-            kinds.add(text(header.dataset, "PhotometricInterpretation"))
+        with refusing(self.first.blob.source, "the photometric interpretation"):
+            kinds = {text(each.dataset, "PhotometricInterpretation") for each in self.headers}
         if len(kinds) > 1:
             raise refused(
                 "pixel data",

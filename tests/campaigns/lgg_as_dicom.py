@@ -1,0 +1,117 @@
+"""Every patient of the LGG dataset as DICOM against the same slices as images: the masks.
+
+``python tests/campaigns/lgg_as_dicom.py DATA [--every N] [--from K] [--scale exact ...]``
+
+Each patient's slices are written as a DICOM study, read back, and run through the default bundle;
+so are the slices themselves. A JSON line a patient and scale, then a line a scale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scanside import Pipeline, open_bundle
+from scanside.assembly.assemble import assemble
+from scanside.assembly.choose import choose
+from scanside.assembly.collect import collect
+from scanside.assembly.rules import load_rules
+from scanside.evaluation.layout import find_slices
+from scanside.evaluation.slices import DatasetSlice, load_image
+from scanside.preprocess import Window
+from scanside.readers.discover import discover
+from scanside.study.grid import Grid
+from scanside.study.model import Source, Study, View
+from scanside.studyrun import analyse_study
+from scanside_training.dicom.plan import SCALES, plan_study
+from scanside_training.dicom.write import write_study
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from scanside.study.volume import WindowRule
+    from scanside_training.dicom.plan import Scale
+    from scanside_training.dicom.write import Kind
+
+
+def patients(data: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield each patient's name and slices, uint8 ``[slices, rows, columns, 3]``."""
+    _, found, _ = find_slices(data)
+    for patient, slices in groupby(found, key=lambda item: item.patient):
+        yield patient, np.stack([load_image(DatasetSlice(*item, tumor_px=0)) for item in slices])
+
+
+def slices_as_study(images: NDArray[np.uint8]) -> Study:
+    """Wrap slices as they are, so that they take the same path through the models."""
+    grid = Grid(np.eye(4), (len(images), images.shape[1], images.shape[2]))
+    source = Source("FLAIR", grid, Window(0, 255), "")
+    return Study("slices", "nifti", images, grid, View((0, 1, 2), (False,) * 3), (source,))
+
+
+def read_back(
+    images: NDArray[np.uint8],
+    folder: Path,
+    *,
+    scale: Scale = "exact",
+    kind: Kind = "classic",
+    variant: str = "plain",
+    syntax: str = "uncompressed",
+    window: WindowRule = "auto",
+) -> Study:
+    """Write slices as DICOM and read the study back."""
+    plans = plan_study(images, study=folder.name, scale=scale)
+    write_study(plans, folder, kind=kind, variant=variant, syntax=syntax)
+    (study,) = collect(discover([folder], studies=True).studies).studies
+    return assemble(choose(study, load_rules()), window=window)
+
+
+def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Return the Dice coefficient; 1 for two empty masks."""
+    total = int(first.sum() + second.sum())
+    return 1.0 if total == 0 else 2 * int((first & second).sum()) / total
+
+
+def main() -> None:
+    """Run the campaign."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--from", type=int, default=0, dest="start")
+    parser.add_argument("--to", type=int)
+    parser.add_argument("--scale", nargs="+", choices=SCALES, default=["exact", "odd"])
+    options = parser.parse_args()
+    found: dict[str, list[float]] = {scale: [] for scale in options.scale}
+    chosen = list(patients(options.data))[options.start : options.to : options.every]
+    with Pipeline.open(open_bundle(), backend="cpu", streaming=True) as pipeline:
+        for patient, images in chosen:
+            wanted = analyse_study(slices_as_study(images), pipeline).masks
+            for scale in options.scale:
+                with tempfile.TemporaryDirectory() as folder:
+                    study = read_back(images, Path(folder) / patient, scale=scale)
+                masks = analyse_study(study, pipeline).masks
+                found[scale].append(dice(masks, wanted))
+                row = {
+                    "patient": patient, "scale": scale, "dice": round(found[scale][-1], 5),
+                    "identical": bool(np.array_equal(masks, wanted)),
+                    "grey": int(np.abs(images.astype(int) - study.images).max()),
+                    "voxels": int(wanted.sum()),
+                }  # fmt: skip
+                print(json.dumps(row), flush=True)
+    for scale, values in found.items():
+        summary = {"scale": scale, "patients": len(values), "lowest": min(values),
+                   "mean": float(np.mean(values))}  # fmt: skip
+        print(json.dumps(summary))
+    sys.exit(any(value < 1 for value in found.get("exact", [])))
+
+
+if __name__ == "__main__":
+    main()

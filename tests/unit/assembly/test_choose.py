@@ -1,0 +1,248 @@
+"""Which series is which: by rules, by preference, by name; and every refusal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+
+import studies
+from scanside.assembly.assemble import assemble
+from scanside.assembly.choose import choose
+from scanside.assembly.collect import collect
+from scanside.assembly.rules import Attributes, load_rules
+from scanside.errors import InputError, UsageError
+from scanside.readers.discover import discover
+from scanside.study.identity import IMPLEMENTATION_CLASS_UID, MANUFACTURER
+from scanside.study.model import View
+from scanside_training.dicom.plan import turn
+from scanside_training.dicom.variants import BAD, GOOD, oblique
+from scanside_training.dicom.write import write_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGES = studies.slices()
+RULES = load_rules()
+
+
+@pytest.mark.parametrize(
+    ("description", "sequence"),
+    [
+        ("FLAIR AX", "FLAIR"), ("t2_tirm_tra_dark-fluid_FS", "FLAIR"), ("Ax T2 FLAIR", "FLAIR"),
+        ("BraTS-GLI-00001-000-t2f", "FLAIR"), ("BraTS19_CBICA_flair", "FLAIR"),
+        ("T1 AX PRE", "pre-contrast"), ("t1_se_tra", "pre-contrast"), ("AX T1", "pre-contrast"),
+        ("BraTS-GLI-00001-000-t1n", "pre-contrast"), ("BraTS19_CBICA_t1", "pre-contrast"),
+        ("T1 AX without contrast", "pre-contrast"), ("Sag MPRAGE nativ", "pre-contrast"),
+        ("T1 AX POST", "post-contrast"), ("t1_se_tra_+KM", "post-contrast"),
+        ("AX T1 +C", "post-contrast"), ("SAG 3D BRAVO POST GAD", "post-contrast"),
+        ("BraTS-GLI-00001-000-t1c", "post-contrast"), ("t1_mprage_sag_p2_Gd", "post-contrast"),
+        ("BraTS19_CBICA_t1ce", "post-contrast"), ("T1 with contrast", "post-contrast"),
+        ("AX T2 TSE", None), ("DWI b1000", None), ("T1 FLAIR AX", None), ("PD AX", None),
+    ],
+)  # fmt: skip
+def test_the_rules_that_ship_know_usual_names(description: str, sequence: str | None) -> None:
+    taken = RULES.taken(Attributes(description=description))
+    assert (None if taken is None else taken[1].sequence) == sequence
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        (Attributes(description="3-plane localizer"), "localizer"),
+        (Attributes(description="Survey"), "localizer"),
+        (Attributes(image_type="ORIGINAL\\PRIMARY\\LOCALIZER"), "localizer"),
+        (Attributes(description="T1 SUB"), "excluded by the rules"),
+        (Attributes(description="ep2d_diff_ADC"), "excluded by the rules"),
+        (Attributes(image_type="DERIVED\\SECONDARY\\PROJECTION IMAGE"), "excluded by the rules"),
+        (Attributes(body_part="KNEE"), "wrong body part"),
+        (Attributes(body_part="Head"), None),
+        (Attributes(description="T1 AX POST", body_part="BRAIN"), None),
+        (Attributes(image_type="DERIVED\\SECONDARY"), None),
+    ],
+)
+def test_what_the_rules_leave_out(attributes: Attributes, reason: str | None) -> None:
+    excluded = RULES.excluded(attributes)
+    assert (None if excluded is None else excluded[0]) == reason
+
+
+def test_times_tell_where_names_do_not() -> None:
+    flair = Attributes(scanning_sequence="SE\\IR", repetition_time_ms=9000, echo_time_ms=120,
+                       inversion_time_ms=2500)  # fmt: skip
+    plain = Attributes(repetition_time_ms=550, echo_time_ms=12)
+    for attributes, sequence in (
+        (flair, "FLAIR"),
+        (plain, "pre-contrast"),
+        (plain._replace(agent=True), "post-contrast"),
+    ):
+        taken = RULES.taken(attributes)
+        assert taken is not None
+        assert taken[1].sequence == sequence
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "schema = 'other'",
+        "schema = 'scanside.series-rules/1'\nbody_parts = []\nunknown = 1\ntake = []",
+        "schema = 'scanside.series-rules/1'\nbody_parts = []\n[[take]]\nsequence = 'T2'\nname = ''",
+        "schema = 'scanside.series-rules/1'\nbody_parts = []\n[[take]]\nsequence = 'FLAIR'\n"
+        "name = ''\ndescription = '('",
+        "no toml",
+    ],
+)
+def test_rules_that_are_not_valid_are_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(content)
+    with pytest.raises(UsageError, match="rules"):
+        load_rules(path)
+
+
+@pytest.mark.parametrize("kind", ["classic", "enhanced"])
+@pytest.mark.parametrize("variant", GOOD)
+def test_good_variants_are_seen_alike(tmp_path: Path, kind: Any, variant: str) -> None:
+    study = studies.read(studies.write(tmp_path, IMAGES, kind=kind, variant=variant))
+    assert np.array_equal(study.images, IMAGES)
+    assert not study.notes
+    assert {source.sequence for source in study.sources} == {
+        "pre-contrast", "FLAIR", "post-contrast"
+    }  # fmt: skip
+    # Every slice refers to the frame that it came from.
+    flair = study.flair
+    assert len(flair.frames) == flair.grid.shape[0]
+    for at, (dataset, frame) in enumerate(flair.frames):
+        held = flair.datasets[dataset]
+        if frame is not None:
+            held = held.PerFrameFunctionalGroupsSequence[frame - 1].PlanePositionSequence[0]
+        assert held.ImagePositionPatient == pytest.approx(flair.grid.position(at), abs=1e-3)
+
+
+@pytest.mark.parametrize("syntax", ["rle", "jpeg-ls", "jpeg2000"])
+@pytest.mark.parametrize("kind", ["classic", "enhanced"])
+def test_compressed_studies_read_alike(tmp_path: Path, kind: Any, syntax: str) -> None:
+    study = studies.read(studies.write(tmp_path, IMAGES, kind=kind, syntax=syntax))
+    assert np.array_equal(study.images, IMAGES)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_variants_are_refused_for_their_reason(tmp_path: Path, name: str) -> None:
+    studies.write(tmp_path, IMAGES, variant=name)
+    with pytest.raises(InputError) as refused:
+        studies.read(tmp_path)
+    text = str(refused.value)
+    assert BAD[name].reason in text.partition("; ")[0]
+    assert "CANARY" not in text.upper()
+    assert "Other" not in text
+
+
+def test_thick_slices_are_not_reformatted(tmp_path: Path) -> None:
+    made = [replace(plan, grid=replace(plan.grid, affine=np.diag([5.0, 0.9, 0.9, 1.0])))
+            for plan in studies.plans(studies.slices(40))]  # fmt: skip
+    write_study([turn(plan, View((2, 0, 1), (True, False, True))) for plan in made], tmp_path)
+    with pytest.raises(InputError, match=r"^slices too thick: series 2 \(FLAIR\)"):
+        studies.read(tmp_path)
+
+
+def test_a_sagittal_3d_acquisition_is_reformatted_axially(tmp_path: Path) -> None:
+    images = studies.slices(40, side=64)
+    made = [replace(plan, grid=replace(plan.grid, affine=np.diag([1.0, 1.0, 1.2, 1.0])))
+            for plan in studies.plans(images)]  # fmt: skip
+    write_study([turn(plan, View((2, 0, 1), (False, True, False))) for plan in made], tmp_path)
+    study = studies.read(tmp_path)
+    assert np.array_equal(study.images, images)
+    assert [note.kind for note in study.notes] == ["reformatted"]
+    assert study.grid.spacing == pytest.approx((1, 1, 1.2))
+    assert study.flair.grid.shape == (64, 40, 64)
+    assert study.on_source(study.images[..., 1]).shape == study.flair.grid.shape
+
+
+def test_another_grid_is_resampled_and_said(tmp_path: Path) -> None:
+    made = studies.plans(IMAGES)
+    moved = made[0].grid.affine.copy()
+    moved[:3, 3] += (0.4, 0.3, 0.0)
+    made[0] = replace(made[0], grid=replace(made[0].grid, affine=moved))
+    write_study(made, tmp_path)
+    study = studies.read(tmp_path)
+    assert [(note.kind, note.sequence) for note in study.notes] == [("resampled", "pre-contrast")]
+    assert np.array_equal(study.images[..., 1:], IMAGES[..., 1:])
+    assert np.abs(study.images[..., 0].astype(int) - IMAGES[..., 0]).mean() < 6
+
+
+def test_an_oblique_flair_is_the_grid_of_all(tmp_path: Path) -> None:
+    made = studies.plans(studies.slices(16))
+    write_study([made[0], *oblique([made[1]], 4.0), made[2]], tmp_path)
+    study = studies.read(tmp_path)
+    assert np.array_equal(study.images[..., 1], studies.slices(16)[..., 1])
+    assert study.grid.normal == pytest.approx((0, -np.sin(np.radians(4)), np.cos(np.radians(4))))
+    assert {note.kind for note in study.notes} >= {"resampled"}
+
+
+def test_no_overlap_is_refused(tmp_path: Path) -> None:
+    made = studies.plans(IMAGES)
+    away = made[2].grid.affine.copy()
+    away[2, 3] += 100
+    made[2] = replace(made[2], grid=replace(made[2].grid, affine=away))
+    write_study(made, tmp_path)
+    with pytest.raises(InputError, match="^no overlap: series 3"):
+        studies.read(tmp_path)
+
+
+def test_a_shifted_sequence_is_flagged_and_left_alone(tmp_path: Path) -> None:
+    images = studies.slices(8, side=128)
+    images[..., 2] = np.roll(images[..., 2], 14, axis=1)
+    study = studies.read(studies.write(tmp_path, images))
+    assert [(note.kind, note.sequence) for note in study.notes] == [
+        ("misregistered", "post-contrast")
+    ]
+    assert np.array_equal(study.images, images)
+
+
+def test_flair_stands_in_only_when_asked(tmp_path: Path) -> None:
+    studies.write(tmp_path, IMAGES, variant="missing-sequence")
+    study = studies.read(tmp_path, fill=True)
+    assert study.filled == ("post-contrast",)
+    assert np.array_equal(study.images[..., 2], IMAGES[..., 1])
+    assert [note.kind for note in study.notes] == ["filled"]
+
+
+def test_results_of_scanside_are_left_out(tmp_path: Path) -> None:
+    import pydicom
+
+    studies.write(tmp_path, IMAGES)
+    for at, path in enumerate(sorted((tmp_path / "series_2").iterdir())):
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesInstanceUID = "2.25.1"
+        dataset.SOPInstanceUID = f"2.25.2{at}"
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        if at % 2:
+            dataset.Manufacturer = MANUFACTURER
+        dataset.file_meta.ImplementationClassUID = pydicom.uid.UID(IMPLEMENTATION_CLASS_UID)
+        dataset.PatientName = "Someone^Else"
+        dataset.save_as(tmp_path / f"own{at}.dcm")
+    (study,) = collect(discover([tmp_path], studies=True).studies).studies
+    chosen = choose(study, RULES)
+    assert chosen.error is None
+    assert "own result" in {verdict.why.partition(":")[0] for verdict in chosen.verdicts}
+    assert np.array_equal(assemble(chosen).images, IMAGES)
+
+
+def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
+    studies.write(tmp_path / "a", IMAGES)
+    studies.write(tmp_path / "b", IMAGES)
+    found = collect(discover([tmp_path], studies=True).studies)
+    assert found.left_out == {"copies of DICOM instances": 24}
+    assert np.array_equal(assemble(choose(found.studies[0], RULES)).images, IMAGES)
+
+
+def test_a_series_on_the_flair_s_grid_is_preferred(tmp_path: Path) -> None:
+    made = studies.plans(IMAGES)
+    finer = replace(made[2], number=7, grid=replace(
+        made[2].grid, affine=made[2].grid.affine @ np.diag([1, 1, 0.9, 1])))  # fmt: skip
+    write_study([*made, finer], tmp_path)
+    chosen = studies.select(tmp_path)
+    assert chosen.series["post-contrast"].candidate.label == "series 3"
+    assert any("another series is preferred" in verdict.why for verdict in chosen.verdicts)

@@ -1,0 +1,332 @@
+"""DICOM files: every syntax gives the same values, and what cannot be read exactly is refused."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+
+import studies  # noqa: E402
+from scanside.errors import ExtraNotInstalledError, InputError  # noqa: E402
+from scanside.preprocess import Window  # noqa: E402
+from scanside.readers.blobs import Blob  # noqa: E402
+from scanside.readers.dicom.codestream import jpeg2000_size, jpeg_size  # noqa: E402
+from scanside.readers.dicom.header import read_header  # noqa: E402
+from scanside.readers.dicom.pixels import decode_files  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydicom import Dataset
+
+RLE, JPEG_LS = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80"
+JPEG_2000, JPEG_LOSSLESS = "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.70"
+
+VALUES = np.random.default_rng(5).integers(0, 4096, (33, 40), np.uint16)
+
+
+def blob(path: Path) -> Blob:
+    return Blob(path.name, path)
+
+
+def pixels(path: Path) -> np.ndarray:
+    (found,) = decode_files([blob(path)])
+    return found
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Callable[..., Path]:
+    """Write one classic slice, changed by a function, in a transfer syntax."""
+
+    def make(
+        change: Callable[[Dataset], Any] = lambda _: None,
+        *,
+        values: np.ndarray = VALUES,
+        syntax: str | None = None,
+    ) -> Path:
+        images = np.zeros((1, *values.shape, 3), np.uint8)
+        (plan, *_) = studies.plans(images)
+        from dataclasses import replace
+
+        from scanside_training.dicom.datasets import classic
+
+        (dataset,) = classic(replace(plan, stored=values[np.newaxis]))
+        if syntax is not None:
+            dataset.compress(syntax)
+        change(dataset)
+        path = tmp_path / "slice.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("syntax", [None, RLE, JPEG_LS, JPEG_2000])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16])
+def test_every_syntax_gives_the_stored_values(
+    one: Callable[..., Path], syntax: str | None, kind: type
+) -> None:
+    values = (VALUES.astype(np.int32) - 2000 if kind is np.int16 else VALUES).astype(kind)
+    found = pixels(one(values=values, syntax=syntax))
+    assert found.dtype == kind
+    assert np.array_equal(found[0], values)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "_RLE", "_big_endian", "_jpeg_2k_lossless", "_jpeg_ls_lossless"],
+)
+def test_real_multi_frame_files_decode_alike(data_root: Path, name: str) -> None:
+    folder = data_root / "readers" / "dicom_formats"
+    found = pixels(folder / f"emri_small{name}.dcm")
+    plain = np.frombuffer(pydicom.dcmread(folder / "emri_small.dcm").PixelData, np.uint16).reshape(
+        10, 64, 64
+    )
+    assert np.array_equal(found, plain)
+
+
+def test_a_truncated_file_is_refused_for_that(data_root: Path) -> None:
+    path = data_root / "readers" / "dicom_formats" / "emri_small_jpeg_2k_lossless_too_short.dcm"
+    with pytest.raises(InputError, match="the file breaks off"):
+        pixels(path)
+
+
+def test_a_real_volume_reads_and_windows(data_root: Path) -> None:
+    from scanside.assembly.choose import place
+    from scanside.assembly.collect import collect
+    from scanside.readers.discover import discover
+    from scanside.study.volume import choose_window, eight_bits
+
+    folder = data_root / "readers" / "dicom_t1"
+    (study,) = collect(discover([folder], studies=True).studies).studies
+    placed = place(study.candidates[0])
+    assert placed.axial
+    assert placed.grid.shape == (24, 384, 274)
+    assert placed.grid.spacing == pytest.approx((2 / 3, 0.7, 2 / 3), abs=1e-3)
+    volume = placed.candidate.read(placed.stack)
+    grey = eight_bits(volume, choose_window(volume))
+    assert 20 < grey[grey > 0].mean() < 120
+    assert study.candidates[0].refusal() is None  # DERIVED\\SECONDARY MR is MR
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.999])
+def test_a_file_that_breaks_off_anywhere_is_refused(one: Callable[..., Path], share: float) -> None:
+    path = one()
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(InputError, match="slice.dcm: "):
+        pixels(path)
+
+
+def test_bits_beyond_those_stored_are_no_values(one: Callable[..., Path]) -> None:
+    def overlay_bits(dataset: Dataset) -> None:
+        dataset.PixelData = (VALUES | 0xF000).tobytes()
+
+    path = one(overlay_bits)
+    assert pydicom.dcmread(path).BitsStored == 12
+    assert np.array_equal(pixels(path)[0], VALUES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"PhotometricInterpretation": "RGB"}, "not grey"),
+        ({"SamplesPerPixel": 3}, "not grey"),
+        ({"BitsAllocated": 32}, "bits stored in 32 allocated"),
+        ({"BitsStored": 4, "HighBit": 3}, "4 bits stored"),
+        ({"HighBit": 15}, "12 bits stored"),
+        ({"Rows": 60_000, "Columns": 60_000}, "60000 x 60000"),
+        ({"Rows": 34}, "pixel data"),
+        ({"NumberOfFrames": 2_000_000}, "declares 2000000 frames"),
+        ({"NumberOfFrames": 7}, "classic MR file declares 7 frames"),
+    ],
+)
+def test_what_the_header_must_not_say(
+    one: Callable[..., Path], change: dict[str, object], message: str
+) -> None:
+    path = one(lambda dataset: [setattr(dataset, *pair) for pair in change.items()])
+    with pytest.raises(InputError, match=message):
+        (read_header(blob(path)), pixels(path))
+
+
+@pytest.mark.parametrize("syntax", [JPEG_LS, JPEG_2000])
+def test_a_codestream_of_another_size_is_never_decoded(
+    one: Callable[..., Path], syntax: str
+) -> None:
+    path = one(lambda dataset: setattr(dataset, "Rows", 32), syntax=syntax)
+    with pytest.raises(InputError, match="a compressed frame of 40 x 33 x 1 in a file of 40 x 32"):
+        pixels(path)
+
+
+def test_sizes_are_read_from_codestreams(one: Callable[..., Path]) -> None:
+    from pydicom.encaps import generate_frames
+
+    for syntax, size in ((JPEG_2000, jpeg2000_size), (JPEG_LS, jpeg_size)):
+        dataset = pydicom.dcmread(one(syntax=syntax))
+        (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+        declared = size(frame)
+        assert declared[:4] == (33, 40, 1, 12)
+        with pytest.raises(InputError, match="the pixel data hold"):
+            size(frame[:8])
+
+
+def test_a_deflated_dataset_is_refused_before_it_is_inflated(
+    one: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = one()
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("inflated"))
+    with pytest.raises(InputError, match="the dataset is deflated"):
+        read_header(blob(path))
+
+
+def test_lossy_jpeg_is_refused_with_its_syntax(one: Callable[..., Path]) -> None:
+    path = one(
+        lambda dataset: setattr(
+            dataset.file_meta, "TransferSyntaxUID", pydicom.uid.JPEGBaseline8Bit
+        ),
+        syntax=RLE,
+    )
+    with pytest.raises(InputError, match=r"transfer syntax 1\.2\.840\.10008\.1\.2\.4\.50"):
+        pixels(path)
+
+
+@pytest.fixture
+def lossless(one: Callable[..., Path]) -> Path:
+    """A slice in JPEG Lossless, encoded by DCMTK."""
+    encoder = shutil.which("dcmcjpeg")
+    if encoder is None:
+        pytest.skip("DCMTK's dcmcjpeg, which encodes JPEG Lossless, is not here")
+    pytest.importorskip("gdcm", reason="python-gdcm is not installed")
+    path = one()
+    subprocess.run([encoder, "+e1", path, path], check=True, capture_output=True)
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEG_LOSSLESS
+    return path
+
+
+def test_jpeg_lossless_is_decoded_in_a_child(
+    lossless: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pydicom.pixels.decoders.gdcm._decode_frame", lambda *_: pytest.fail("decoded here")
+    )
+    assert np.array_equal(pixels(lossless)[0], VALUES)
+    both = list(decode_files([blob(lossless), blob(lossless)]))
+    assert len(both) == 2
+    assert np.array_equal(both[0], both[1])
+
+
+def test_a_damaged_jpeg_lossless_stream_ends_no_more_than_the_child(lossless: Path) -> None:
+    data = bytearray(lossless.read_bytes())
+    start = data.index(b"\xff\xda")
+    data[start + 8 : start + 60] = b"\xff" * 52
+    lossless.write_bytes(data)
+    try:
+        found = pixels(lossless)
+    except InputError as error:
+        assert "slice.dcm" in str(error)  # noqa: PT017 - either is right, a crash is not
+    else:
+        assert found.shape == (1, 33, 40)
+
+
+@pytest.mark.parametrize("ending", [-6, 3])
+def test_a_child_that_ends_badly_is_told_as_a_refusal(
+    lossless: Path, monkeypatch: pytest.MonkeyPatch, ending: int
+) -> None:
+    def ended(*_: object, **__: object) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.CompletedProcess([], ending, b"", b"")
+
+    monkeypatch.setattr(subprocess, "run", ended)
+    with pytest.raises(InputError, match="did not survive this series"):
+        pixels(lossless)
+
+
+def test_windows_are_read_by_their_function(one: Callable[..., Path]) -> None:
+    def linear(dataset: Dataset) -> None:
+        dataset.WindowCenter, dataset.WindowWidth = ["100.5", "7"], ["201", "3"]
+
+    def exact(dataset: Dataset) -> None:
+        linear(dataset)
+        dataset.VOILUTFunction = "LINEAR_EXACT"
+
+    def sigmoid(dataset: Dataset) -> None:
+        linear(dataset)
+        dataset.VOILUTFunction = "SIGMOID"
+
+    windows = [read_header(blob(one(change))).frames[0].window
+               for change in (linear, exact, sigmoid)]  # fmt: skip
+    assert windows == [Window(0, 200), Window(0, 201), None]
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("ISO_IR 100", "Müller^Jürgen"),
+        ("ISO_IR 192", "Ωμέγα^Ψ"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        ("NO SUCH SET", "Canary^X"),
+    ],
+)
+def test_any_character_set_reads_without_a_word(
+    one: Callable[..., Path], charset: Any, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.SpecificCharacterSet = "ISO_IR 192" if charset == "NO SUCH SET" else charset
+        dataset.PatientName = name
+        dataset.SeriesDescription = "FLAIR"
+
+    path = one(change)
+    if charset == "NO SUCH SET":
+        path.write_bytes(path.read_bytes().replace(b"ISO_IR 192", b"NO SUCH SE"))
+    header = read_header(blob(path))
+    assert str(header.dataset.get("SeriesDescription")) == "FLAIR"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_pydicom_the_message_names_the_extra(
+    one: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = one()
+    monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
+    with pytest.raises(ExtraNotInstalledError, match=r"pip install 'scanside\[dicom\]'"):
+        read_header(blob(path))
+
+
+def test_no_decoder_is_under_the_gpl() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        __import__("libjpeg")  # pylibjpeg-libjpeg
+    for package in ("pydicom", "pylibjpeg", "pylibjpeg-openjpeg", "pyjpegls", "python-gdcm"):
+        facts = distribution(package).metadata
+        said = " ".join(
+            [facts.get("License") or "", facts.get("License-Expression") or "",
+             *(facts.get_all("Classifier") or [])]
+        )  # fmt: skip
+        assert "GPL" not in said.replace("LGPL", "")
+    locked = (Path(__file__).parents[3] / "requirements").glob("*.txt")
+    assert not any("pylibjpeg-libjpeg" in lock.read_text() for lock in locked)
+
+
+def test_messages_quote_nothing_of_a_damaged_file(one: Callable[..., Path]) -> None:
+    def change(dataset: Dataset) -> None:
+        dataset.PatientName = "Canary^Name"
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID("1.2.840.10008.1.2.1")
+
+    data = one(change).read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"Canary^Name^in^UID\0\0")
+    buffer = io.BytesIO(data)
+    path = Path(one()).with_name("other.dcm")
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(InputError) as refused:
+        (read_header(blob(path)), pixels(path))
+    assert "Canary" not in str(refused.value)
