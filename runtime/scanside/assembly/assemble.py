@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from scanside.assembly.choose import FLAIR_FIRST
 from scanside.discretion import quiet
 from scanside.errors import InputError
 from scanside.preprocess import CHANNELS
@@ -63,7 +64,7 @@ def _assembled(chosen: Chosen, window: WindowRule) -> Study:
     if not flair.axial:
         text = f"{flair.candidate.label} was not acquired axially; axial sections were made of it"
         notes.append(Note("reformatted", "FLAIR", text))
-    for sequence in ("FLAIR", *(name for name in CHANNELS if name != "FLAIR")):
+    for sequence in FLAIR_FIRST:
         channel = images[..., CHANNELS.index(sequence)]
         placed = chosen.series.get(sequence)
         if placed is None:

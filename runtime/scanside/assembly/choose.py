@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from scanside.study.model import View
     from scanside.study.stack import Stack
 
-__all__ = ["Chosen", "Placed", "Verdict", "choose", "place"]
+__all__ = ["FLAIR_FIRST", "Chosen", "Placed", "Verdict", "choose", "place"]
+
+FLAIR_FIRST: Final = ("FLAIR", *(name for name in CHANNELS if name != "FLAIR"))
+"""The sequences in the order in which they are looked for: the others lie on FLAIR's grid."""
 
 _THICK: Final = 2.0
 """A series that is not axial is reformatted if its slices lie at most this many pixels apart;
@@ -133,7 +136,7 @@ def choose(
     matches = _matches(chosen, study.candidates, rules) if named is None else _named(chosen, named)
     try:
         check_identity(study.candidates if named is None else named.values())
-        for sequence in ("FLAIR", *(name for name in CHANNELS if name != "FLAIR")):
+        for sequence in FLAIR_FIRST:
             _pick(chosen, sequence, matches.get(sequence, []))
         _check_missing(chosen, fill=fill)
     except InputError as error:
@@ -272,7 +275,7 @@ def _preference(match: _Match, flair: Placed | None) -> tuple[int, bool, bool, b
 
 
 def _check_missing(chosen: Chosen, *, fill: bool) -> None:
-    missing = [name for name in CHANNELS if name not in chosen.series]
+    missing = [name for name in FLAIR_FIRST if name not in chosen.series]
     if not missing or (fill and "FLAIR" not in missing):
         return
     for name in missing:
