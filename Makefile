@@ -9,7 +9,7 @@ DATA ?=
 PIP = -m pip --disable-pip-version-check --quiet install
 SOURCES = runtime training export calibration tests benchmarks
 
-.PHONY: demo test test-fast test-runtime lint bench gpu-check lock clean
+.PHONY: demo test test-fast test-runtime lint bench gpu-check sbom lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/scanside demo $(DATA)
@@ -43,9 +43,16 @@ gpu-check:
 	$(PYTHON) -m scanside verify
 	$(PYTHON) -m pytest -m "gpu or jetson" -rs tests/gpu
 
+# What an installation with the DICOM node consists of, from its hash-locked requirements.
+sbom: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python -W ignore -m cyclonedx_py requirements requirements/dicom.txt \
+	    --pyproject pyproject.toml --output-reproducible --output-file .cache/sbom.cdx.json
+	@echo "wrote .cache/sbom.cdx.json (CycloneDX 1.6)"
+
 # Lock files hold for every supported Python and platform (markers inside).
 lock: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu -o requirements/cpu.txt
+	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra dicom --extra nifti -o requirements/dicom.txt
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra test -o requirements/test.txt
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra openvino --extra bench --extra calibrate --extra train --extra dicom --extra nifti --extra test --extra dev -o requirements/dev.txt
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra openvino --extra calibrate --extra train --extra peers -o requirements/bench.txt
