@@ -1,0 +1,1 @@
+"""Campaigns against a DICOM node in a process of its own, on loopback."""
