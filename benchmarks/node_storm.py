@@ -1,4 +1,4 @@
-"""Scanners in a resend loop, a node that is killed, a PACS that is away: is anything lost?
+"""Scanners in a resend loop, a node that is killed, a PACS that is away: is anything lost.
 
 ::
 
@@ -25,8 +25,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from node.place import NodeProcess, Orthanc, make_studies
 from pydicom import dcmread
+
+from node.place import NodeProcess, Orthanc, make_studies
 
 
 def main() -> int:
@@ -53,7 +54,7 @@ def main() -> int:
     return 0 if found["lost"] == found["twice"] == 0 else 1
 
 
-def storm(  # noqa: PLR0913 - the campaign's size
+def storm(
     output: Path,
     *,
     studies: int,

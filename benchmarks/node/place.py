@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["NodeProcess", "Orthanc", "free_port", "make_studies", "rss_and_descriptors"]
+__all__ = ["MADE_UP", "NodeProcess", "Orthanc", "free_port", "make_studies", "rss_and_descriptors"]
+
+MADE_UP: Final = "null"
+"""The backend that computes nothing."""
 
 _CONFIG: Final = """
 [node]
@@ -88,7 +92,7 @@ class NodeProcess:
     pacs
         Port of the destination; none without one.
     backend
-        ``null`` or a real one.
+        `MADE_UP` or a real one.
     quiet
         Seconds before a study is looked at.
     limits
@@ -114,18 +118,19 @@ class NodeProcess:
                 port=self.port,
                 monitoring=self.monitoring,
                 quiet=quiet,
-                backend=backend,
+                backend="auto" if backend == MADE_UP else backend,
                 limits=limits,
                 destinations="" if pacs is None else _PACS.format(port=pacs),
             )
         )
+        self._more: Final = ["--made-up-results"] if backend == MADE_UP else []
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, seconds: float = 60.0) -> None:
         """Start it, and wait until its port is open."""
         with (self.folder / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "scanside", "listen", "--config", self.config],
+                [sys.executable, "-m", "scanside", "listen", "--config", self.config, *self._more],
                 stdout=log, stderr=log,
             )  # fmt: skip
         end = time.monotonic() + seconds
@@ -222,14 +227,12 @@ class Orthanc:
             self._process = subprocess.Popen([program, self._config], stdout=log, stderr=log)
         end = time.monotonic() + 60
         while True:
-            try:
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):
                 self.get("/system")
-            except (urllib.error.URLError, ConnectionError):
-                if time.monotonic() > end or self._process.poll() is not None:
-                    raise RuntimeError(self._log.read_text()[-2000:]) from None
-                time.sleep(0.1)
-            else:
                 return
+            if time.monotonic() > end or self._process.poll() is not None:
+                raise RuntimeError(self._log.read_text()[-2000:])
+            time.sleep(0.1)
 
     def stop(self) -> None:
         """Stop it."""
@@ -241,7 +244,7 @@ class Orthanc:
     def get(self, path: str) -> Any:  # noqa: ANN401 - JSON of any kind
         """Return a resource of its REST interface, decoded if it is JSON."""
         url = f"http://127.0.0.1:{self._http}{path}"
-        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - loopback
+        with urllib.request.urlopen(url, timeout=30) as answer:
             content = answer.read()
             return json.loads(content) if "json" in answer.headers["Content-Type"] else content
 
@@ -249,4 +252,6 @@ class Orthanc:
 def rss_and_descriptors(process: int) -> tuple[float, int]:
     """Return a process's resident memory in MB and its number of open file descriptors."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(list(Path(f"/proc/{process}/fd").iterdir()))
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(
+        list(Path(f"/proc/{process}/fd").iterdir())
+    )

@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "demo": ("scanside.cli.demo:demo", "Show the whole of it on phantoms, or on your slices."),
     "doctor": ("scanside.cli.doctor:doctor", "Say what this device has, and what it lacks."),
     "info": ("scanside.cli.info:info", "Say what a bundle holds."),
+    "listen": ("scanside.cli.listen:listen", "Be the DICOM node beside a scanner or PACS."),
     "run": ("scanside.cli.run:run", "Analyse slices."),
     "serve": ("scanside.cli.serve:serve", "Serve another program: frames in, masks out."),
     "verify": ("scanside.cli.verify:verify", "Check a bundle on this device against its goldens."),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -48,7 +48,7 @@ class Audit:
         """
         if "study" in facts:
             facts["study"] = pseudonym(str(facts["study"]))
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = msgspec.json.encode({"time": stamp, "event": event, **facts}) + b"\n"
         with self._lock:
             descriptor = os.open(

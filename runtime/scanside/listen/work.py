@@ -10,7 +10,7 @@ from scanside.errors import BackendError, ScansideError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from scanside.listen.audit import Audit
     from scanside.listen.metrics import Metrics
@@ -33,10 +33,13 @@ class Analysis(NamedTuple):
         ``complete``, ``indeterminate`` or ``incomplete``.
     objects
         The encoded result.
+    seconds
+        What its parts took.
     """
 
     outcome: Outcome
     objects: tuple[EncodedObject, ...]
+    seconds: Mapping[str, float] = {}
 
 
 class NotYet(NamedTuple):
@@ -155,7 +158,7 @@ class Worker:
             instances=len(claim.files),
             outcome=found.outcome,
             objects=[encoded.kind for encoded in found.objects],
-            seconds=round(seconds, 3),
+            seconds={**found.seconds, "all": round(seconds, 3)},
         )
         for wake in self._wakes:
             wake.set()

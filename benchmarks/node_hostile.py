@@ -1,0 +1,232 @@
+"""Hostile associations: does a node live, hold still, and serve the others meanwhile.
+
+::
+
+    python benchmarks/node_hostile.py --output FOLDER [--connections 200000]
+
+Some threads connect and send association requests, data PDUs and aborts that were mutated: bits,
+lengths, truncations, repetitions, other PDUs, another AE title, nothing. Others send a byte now and
+then. One well-behaved sender stores and echoes all the while: each of its requests must be answered
+with 0000. At the end the node must live, its memory and descriptors be as they were. Exit code 1 if
+not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import shutil
+import socket
+import sys
+import threading
+import time
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pynetdicom import AE, build_context
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+)
+
+from node.place import NodeProcess, make_studies, rss_and_descriptors
+
+_RELEASE: Final = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+_ABORT: Final = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+_GROWTH: Final = 60.0
+"""MB of resident memory that the node may have more at the end than after its first thousand
+connections: what an allocator keeps of many short threads."""
+
+
+def main() -> int:
+    """Run the campaign."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--connections", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    found = hostile(options.output, connections=options.connections, seed=options.seed)
+    print(json.dumps(found))
+    return 0 if found["passed"] else 1
+
+
+def hostile(output: Path, *, connections: int, seed: int, backend: str = "null") -> dict[str, Any]:
+    """Run a campaign of a given size; return its counts."""
+    shutil.rmtree(output / "node", ignore_errors=True)
+    study = make_studies(output, 1, 3)[0]
+    node = NodeProcess(
+        output / "node", pacs=None, backend=backend, limits="pdu_seconds = 2\nidle_seconds = 4"
+    )
+    node.start()
+    stop = threading.Event()
+    counts = {"connections": 0, "good": 0, "disturbed": 0, "slow": 0}
+    threads = [
+        threading.Thread(target=_good, args=(node.port, study, stop, counts)),
+        threading.Thread(target=_slow, args=(node.port, stop, counts)),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        before = _attack(node, study, connections, seed, counts)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        time.sleep(5)  # what is left ends by its time-outs
+        assert node.process is not None  # noqa: S101 - it was started above
+        alive = node.process.poll() is None
+        after = rss_and_descriptors(node.process.pid) if alive else (0.0, 0)
+        code = node.stop()
+    finally:
+        stop.set()
+        node.kill()
+    held = after[0] - before[0] < _GROWTH and after[1] <= before[1] + 4
+    passed = alive and held and code == 0 and not counts["disturbed"] and counts["good"] > 0
+    return {**counts, "before": before, "after": after, "exit_code": code, "passed": passed}
+
+
+def _attack(
+    node: NodeProcess, study: Path, connections: int, seed: int, counts: dict[str, int]
+) -> tuple[float, int]:
+    """Make so many hostile connections; return memory and descriptors after the first of them."""
+    chance = random.Random(seed)  # noqa: S311
+    templates = _templates(study)
+    before = (0.0, 0)
+    assert node.process is not None  # noqa: S101
+    for number in range(connections):
+        with contextlib.suppress(OSError):
+            _connect(node.port, _conversation(templates, chance), chance)
+        counts["connections"] += 1
+        if number == min(1000, connections // 2):
+            before = rss_and_descriptors(node.process.pid)
+    return before
+
+
+def _connect(port: int, content: bytes, chance: random.Random) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(content)
+        if chance.random() < 0.3:  # noqa: PLR2004 - a third wait for an answer
+            connection.settimeout(0.2)
+            connection.recv(4096)
+
+
+def _templates(study: Path) -> tuple[bytes, list[bytes]]:
+    """Return a good association request, and the data PDUs of a good C-STORE."""
+    request = A_ASSOCIATE()
+    request.application_context_name = "1.2.840.10008.3.1.1.1"
+    request.calling_ae_title, request.called_ae_title = "SCANNER", "SCANSIDE"
+    length = MaximumLengthNotification()
+    length.maximum_length_received = 16384
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = "1.2.826.0.1.3680043.10.1"
+    request.user_information = [length, implementation]
+    context = build_context(MRImageStorage, [ExplicitVRLittleEndian])
+    context.context_id = 1
+    request.presentation_context_definition_list = [context]
+    association = A_ASSOCIATE_RQ()
+    association.from_primitive(request)
+
+    dataset = dcmread(next(path for path in study.rglob("*") if path.is_file()))
+    store = C_STORE()
+    store.MessageID, store.Priority = 1, 2
+    store.AffectedSOPClassUID = dataset.SOPClassUID
+    store.AffectedSOPInstanceUID = dataset.SOPInstanceUID
+    store.DataSet = BytesIO(b"\x08\x00\x18\x00UI\x04\x001.2\x00" + b"\x00" * 500)
+    message = C_STORE_RQ()
+    message.primitive_to_message(store)
+    data = []
+    for primitive in message.encode_msg(1, 16384):
+        pdu = P_DATA_TF()
+        pdu.from_primitive(primitive)
+        data.append(pdu.encode())
+    return association.encode(), data
+
+
+def _conversation(templates: tuple[bytes, list[bytes]], chance: random.Random) -> bytes:
+    """Make what one hostile connection sends."""
+    request, data = templates
+    kind = chance.randrange(6)
+    if kind == 0:
+        return _mutated(request, chance)
+    if kind == 1:
+        return request + b"".join(_mutated(pdu, chance) for pdu in data)
+    if kind == 2:  # noqa: PLR2004
+        return request[: chance.randrange(len(request))]
+    if kind == 3:  # noqa: PLR2004
+        return request.replace(b"SCANNER", b"INTRUDE") + _RELEASE
+    if kind == 4:  # noqa: PLR2004
+        return b"".join(chance.choice([request, *data, _RELEASE, _ABORT]) for _ in range(5))
+    return chance.randbytes(chance.randrange(200))
+
+
+def _mutated(content: bytes, chance: random.Random) -> bytes:
+    """Change some bits, a length, or the extent of a PDU."""
+    changed = bytearray(content)
+    for _ in range(chance.randint(1, 6)):
+        if not changed:
+            break
+        place = chance.randrange(len(changed))
+        kind = chance.randrange(5)
+        if kind == 0:
+            changed[place] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            changed[place : place + 4] = chance.choice(
+                [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\xff\xff"]
+            )
+        elif kind == 2:  # noqa: PLR2004
+            del changed[place:]
+        elif kind == 3:  # noqa: PLR2004
+            changed[place:place] = changed[: chance.randrange(64)]
+        else:
+            changed[place] = chance.randrange(256)
+    return bytes(changed)
+
+
+def _good(port: int, study: Path, stop: threading.Event, counts: dict[str, int]) -> None:
+    """Store and echo, one association after the other; count what is not answered with 0000."""
+    datasets = [dcmread(path) for path in sorted(study.rglob("*")) if path.is_file()]
+    contexts = [
+        build_context(MRImageStorage, [ExplicitVRLittleEndian]),
+        build_context("1.2.840.10008.1.1"),
+    ]
+    while not stop.is_set():
+        association = AE("SCANNER").associate(
+            "127.0.0.1", port, contexts=contexts, ae_title="SCANSIDE"
+        )
+        if not association.is_established:
+            # Hostile ones have the places for a moment: being told so is no disturbance.
+            counts["disturbed"] += not association.is_rejected
+            time.sleep(0.2)
+            continue
+        for dataset in datasets:
+            answers = [association.send_c_store(dataset), association.send_c_echo()]
+            for answer in answers:
+                right = "Status" in answer and answer.Status == 0
+                counts["good" if right else "disturbed"] += 1
+        association.release()
+
+
+def _slow(port: int, stop: threading.Event, counts: dict[str, int]) -> None:
+    """Send a byte now and then."""
+    while not stop.is_set():
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
+        ):
+            counts["slow"] += 1
+            for byte in b"\x01\x00\x00\x00\x01\x00" + bytes(60):
+                connection.sendall(bytes([byte]))
+                if stop.wait(0.2):
+                    break
+
+
+if __name__ == "__main__":
+    sys.exit(main())

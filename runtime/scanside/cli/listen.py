@@ -1,0 +1,117 @@
+"""``scanside listen``: the DICOM node."""
+
+from __future__ import annotations
+
+import signal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from scanside.errors import ExtraNotInstalledError
+
+if TYPE_CHECKING:
+    from scanside.listen.config import ListenConfig
+
+__all__ = ["listen"]
+
+_NEEDS: Final = ("pydicom", "pynetdicom", "highdicom", "prometheus_client")
+
+_config_option = click.option(
+    "--config",
+    "file",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The TOML file; every key is in docs/listen.md.",
+)
+
+
+@click.group(invoke_without_command=True)
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The TOML file; every key is in docs/listen.md.",
+)
+@click.option("--check", is_flag=True, help="Check the configuration and end.")
+@click.option("--made-up-results", is_flag=True, hidden=True, help="For measuring the node alone.")
+@click.pass_context
+def listen(
+    context: click.Context, *, file: Path | None, check: bool, made_up_results: bool
+) -> None:
+    """Receive DICOM studies, analyse them, and send the results on.
+
+    A node for a scanner or a PACS: C-ECHO and C-STORE in, a structured report and a segmentation
+    out. An object is acknowledged when it is safely on disk, and each study gets exactly one
+    current result. SIGTERM finishes what is under way and ends.
+    """
+    if context.invoked_subcommand is not None:
+        if file is not None or check:
+            raise click.UsageError("--config and --check go behind the name of the command")
+        return
+    if file is None:
+        raise click.UsageError("--config FILE is needed")
+    config = _read(file)
+    if check:
+        click.echo(f"scanside: {file} is in order", err=True)
+        return
+    _run(config, made_up=made_up_results)
+
+
+@listen.command()
+@_config_option
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def status(*, file: Path, form: str) -> None:
+    """Say what a node has to do, has done, and could not do; it may be running or not."""
+    import msgspec
+
+    from scanside.listen.show import status_text
+    from scanside.listen.status import read_status
+    from scanside.listen.store import read_only
+
+    connection = read_only(Path(_read(file).spool.folder))
+    try:
+        found = read_status(lambda query: connection.execute(query).fetchall())
+    finally:
+        connection.close()
+    click.echo(msgspec.json.encode(found).decode() if form == "json" else status_text(found))
+
+
+@listen.command()
+@_config_option
+def retry(*, file: Path) -> None:
+    """Send again what was refused for good, and look again at studies that failed."""
+    import time
+
+    from scanside.listen.store import revive
+
+    config = _read(file)
+    objects, studies = revive(Path(config.spool.folder), time.time())
+    click.echo(f"scanside: {objects} objects and {studies} studies are tried again", err=True)
+
+
+def _read(file: Path) -> ListenConfig:
+    from scanside.listen.config import read_listen_config
+
+    return read_listen_config(file)
+
+
+def _run(config: ListenConfig, *, made_up: bool) -> None:
+    for package in _NEEDS:
+        if find_spec(package) is None:
+            raise ExtraNotInstalledError("scanside listen", package=package, extra="dicom")
+    from scanside.listen.analyse import Analyst
+    from scanside.listen.node import Node, silence_libraries
+
+    silence_libraries()
+    with Analyst.open(config, made_up=made_up) as analyst:
+        node = Node(config, analyst)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _, __: node.stop())
+        click.echo(
+            f"scanside: {config.node.ae_title} listens on {config.node.address}:{node.port},"
+            f" {analyst.label}",
+            err=True,
+        )
+        node.run()
