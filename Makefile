@@ -9,7 +9,7 @@ DATA ?=
 PIP = -m pip --disable-pip-version-check --quiet install
 SOURCES = runtime training export calibration tests benchmarks
 
-.PHONY: demo test test-fast test-runtime lint bench gpu-check sbom lock clean
+.PHONY: demo test test-fast test-runtime lint bench gpu-check sbom soak-listen fuzz-listen lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/scanside demo $(DATA)
@@ -42,6 +42,16 @@ gpu-check:
 	$(PYTHON) -m scanside build
 	$(PYTHON) -m scanside verify
 	$(PYTHON) -m pytest -m "gpu or jetson" -rs tests/gpu
+
+# Campaigns against the DICOM node: kills, load, hostile connections. CAMPAIGN names a folder for them.
+CAMPAIGN ?= .cache/node
+soak-listen: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python benchmarks/node_storm.py --output $(CAMPAIGN)/storm
+	$(DEV_VENV)/bin/python benchmarks/node_soak.py --output $(CAMPAIGN)/soak --backend null --studies 2000
+	$(DEV_VENV)/bin/python benchmarks/node_soak.py --output $(CAMPAIGN)/soak --studies 100
+
+fuzz-listen: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python benchmarks/node_hostile.py --output $(CAMPAIGN)/hostile
 
 # What an installation with the DICOM node consists of, from its hash-locked requirements.
 sbom: $(DEV_VENV)/ready

@@ -42,6 +42,9 @@ from node.place import NodeProcess, make_studies, rss_and_descriptors
 
 _RELEASE: Final = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 _ABORT: Final = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+_INTRUDER: Final = "127.0.0.2"
+"""Where the hostile connections come from; the well-behaved sender is at 127.0.0.1."""
+
 _GROWTH: Final = 60.0
 """MB of resident memory that the node may have more at the end than after its first thousand
 connections: what an allocator keeps of many short threads."""
@@ -62,7 +65,7 @@ def main() -> int:
 def hostile(output: Path, *, connections: int, seed: int, backend: str = "null") -> dict[str, Any]:
     """Run a campaign of a given size; return its counts."""
     shutil.rmtree(output / "node", ignore_errors=True)
-    study = make_studies(output, 1, 3)[0]
+    study = make_studies(output, 1, 4)[0]
     node = NodeProcess(
         output / "node", pacs=None, backend=backend, limits="pdu_seconds = 2\nidle_seconds = 4"
     )
@@ -111,7 +114,9 @@ def _attack(
 
 
 def _connect(port: int, content: bytes, chance: random.Random) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", port), timeout=5, source_address=(_INTRUDER, 0)
+    ) as connection:
         connection.sendall(content)
         if chance.random() < 0.3:  # noqa: PLR2004 - a third wait for an answer
             connection.settimeout(0.2)
@@ -202,8 +207,7 @@ def _good(port: int, study: Path, stop: threading.Event, counts: dict[str, int])
             "127.0.0.1", port, contexts=contexts, ae_title="SCANSIDE"
         )
         if not association.is_established:
-            # Hostile ones have the places for a moment: being told so is no disturbance.
-            counts["disturbed"] += not association.is_rejected
+            counts["disturbed"] += 1
             time.sleep(0.2)
             continue
         for dataset in datasets:
@@ -219,7 +223,9 @@ def _slow(port: int, stop: threading.Event, counts: dict[str, int]) -> None:
     while not stop.is_set():
         with (
             contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
+            socket.create_connection(
+                ("127.0.0.1", port), timeout=5, source_address=(_INTRUDER, 0)
+            ) as connection,
         ):
             counts["slow"] += 1
             for byte in b"\x01\x00\x00\x00\x01\x00" + bytes(60):

@@ -34,7 +34,7 @@ folder = "spool"
 min_free_gb = 0.5
 [limits]
 associations = 16
-associations_per_address = 16
+associations_per_address = 8
 {limits}
 [study]
 quiet_seconds = {quiet}

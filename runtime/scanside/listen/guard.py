@@ -194,8 +194,12 @@ class GuardedServer(ThreadedAssociationServer):
         connection, address = cast("socket.socket", self.socket).accept()
         host = str(address[0])
         with self._lock:
-            # Twice as many connections as associations: those beyond are told why (`judge`).
-            room = self._connections.total() < 2 * self.limits.associations
+            # Twice as many connections as associations: those between are told why (`judge`).
+            limits, open_ = self.limits, self._connections
+            room = (
+                open_.total() < 2 * limits.associations
+                and open_[host] < 2 * limits.associations_per_address
+            )
             if room and self._may_connect(host):
                 self._connections[host] += 1
                 return connection, address
@@ -236,9 +240,10 @@ class GuardedServer(ThreadedAssociationServer):
         title = request.calling_ae_title
         if not any(title == known and _holds(network, host) for known, network in self._networks):
             return _PERMANENT, _SERVICE_USER, _CALLING_UNKNOWN
-        with self._lock:
-            if self._connections[host] > self.limits.associations_per_address:
-                return _TRANSIENT, _PRESENTATION, _LIMIT_EXCEEDED
+        hosts = [each.requestor.address for each in self.active_associations if each.is_established]
+        full = len(hosts) >= self.limits.associations
+        if full or hosts.count(host) >= self.limits.associations_per_address:
+            return _TRANSIENT, _PRESENTATION, _LIMIT_EXCEEDED
         return None
 
     def _may_connect(self, host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from scanside.discretion import discreet
+from scanside.discretion import LIBRARIES
 from scanside.listen.audit import Audit
 from scanside.listen.metrics import Metrics
 from scanside.listen.outbox import Outbox
@@ -181,8 +182,9 @@ class Node:
 def silence_libraries() -> None:
     """Keep what libraries log and warn, values of data sets in it, from any output.
 
-    `discreet` does so while something is done; a node's threads read data sets at any time.
+    `scanside.discretion.quiet` does so while something is done; a node's threads read data sets at
+    any time.
     """
-    with discreet("starting"):
-        pass  # their loggers stay mute from here on
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     warnings.simplefilter("ignore")

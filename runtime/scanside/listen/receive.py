@@ -131,7 +131,8 @@ class Receiver:
         limits = config.limits
         entity = AE(ae_title=config.node.ae_title)
         entity.require_called_aet = True
-        entity.maximum_associations = limits.associations
+        # pynetdicom counts connections that have not asked for anything too: `judge` limits both.
+        entity.maximum_associations = 2 * limits.associations
         entity.maximum_pdu_size = limits.pdu_bytes
         entity.acse_timeout = limits.pdu_seconds
         entity.dimse_timeout = limits.idle_seconds

@@ -1,0 +1,84 @@
+"""Short forms of the campaigns against a node in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("pynetdicom", reason="needs the dicom extra")
+pytest.importorskip("highdicom", reason="needs the dicom extra")
+pytest.importorskip("prometheus_client", reason="needs the dicom extra")
+
+from node.place import MADE_UP, NodeProcess, Orthanc
+from node_hostile import hostile
+from node_storm import storm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# pynetdicom leaves a socket that could not connect to the garbage collector.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def test_nothing_is_lost_when_the_node_is_killed_and_the_pacs_is_away(tmp_path: Path) -> None:
+    if Orthanc.program() is None:
+        pytest.skip("Orthanc is not installed: apt-get install orthanc")
+    if shutil.which("storescu", path="/usr/bin:/usr/local/bin") is None:
+        pytest.skip("storescu is not installed: apt-get install dcmtk")
+    found = storm(tmp_path, studies=4, slices=5, associations=2, kills=3, backend=MADE_UP, seed=1)
+    assert (found["lost"], found["twice"], found["exit_code"]) == (0, 0, 0)
+    assert found["status"]["idle"]
+    assert found["studies"] == sum(found["status"]["results"].values()) == 4
+    log = (tmp_path / "node" / "node.log").read_text()
+    assert "PHANTOM" not in log
+
+
+def test_hostile_connections_do_not_hurt_it(tmp_path: Path) -> None:
+    found = hostile(tmp_path, connections=300, seed=2)
+    assert found["passed"], found
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scanside", "listen", *map(str, arguments)],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_the_command_checks_tells_and_ends(tmp_path: Path) -> None:
+    node = NodeProcess(tmp_path, pacs=None, backend=MADE_UP)
+    assert "is in order" in run("--config", node.config, "--check").stderr
+    absent = run("status", "--config", node.config)
+    assert (absent.returncode, "there is no spool" in absent.stderr) == (9, True)
+    node.start()
+    try:
+        told = run("status", "--config", node.config)
+        assert told.stdout.splitlines()[-1] == "idle: nothing is left to do"
+        found = json.loads(run("status", "--config", node.config, "--format", "json").stdout)
+        assert found["schema"] == "scanside.listen-status/1"
+        second = run("--config", node.config, "--made-up-results")
+        assert (second.returncode, "another node has this spool" in second.stderr) == (9, True)
+        assert node.process is not None
+        node.process.send_signal(signal.SIGTERM)
+        assert node.process.wait(30) == 0
+    finally:
+        node.kill()
+    assert run("retry", "--config", node.config).returncode == 0
+
+
+def test_a_configuration_that_is_wrong_is_a_usage_error(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text("[node]\nae_title = 3\n")
+    found = run("--config", file)
+    assert found.returncode == 2
+    assert "$.node.ae_title" in found.stderr
+    assert run().returncode == 2
