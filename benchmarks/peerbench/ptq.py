@@ -58,6 +58,7 @@ class OpenVinoPeer:
 
     name: Final = "openvino-nncf"
     lanes: Final = 1
+    micro_batch: Final = 1
 
     def __init__(self, classifier: Path, segmenter: Path, precision: Precision) -> None:
         import openvino

@@ -3,14 +3,17 @@
 As many lanes as the backend has each take a slice through both models and write its pictures: on
 a CPU, slices side by side on one core each need a quarter less time than one slice after the other
 on all cores, because no core waits for another between two layers. One thread reads and prepares
-the next slices. A slice's record is handed on in order, once its pictures are on disk.
+the next slices. Where the backend says so a lane classifies several at once. A slice's record is
+handed on in order, once its pictures are on disk.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scanside.errors import BackendError, InputError, OutputError
@@ -20,7 +23,7 @@ from scanside.streams import InOrder, prefetch
 from scanside.writers.pictures import mask_png, overlay_png
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -32,12 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysed", "Pictures", "Read", "analyse"]
 
-_READ_AHEAD: Final = 8
-"""Slices; some tens of milliseconds of models' work, and at most 8 decoded slices in memory."""
+_READ_AHEAD: Final = 4
+"""Slices; some tens of milliseconds of models' work, and at most 4 decoded slices in memory."""
 
 _BEHIND: Final = 4
-"""Slices that may be under way or done beyond those in the lanes, while an earlier one is not;
-each holds its pixels."""
+"""Slices that may be done, or wait for a lane, beyond what fills the lanes once more; each holds
+its pixels."""
 
 
 class Pictures(NamedTuple):
@@ -137,19 +140,13 @@ def analyse(
     OutputError
         If a picture can't be written.
     """
-    lanes = pipeline.backend.lanes
+    lanes, most = pipeline.backend.lanes, pipeline.backend.micro_batch
+    waiting = _Waiting(lanes, most)
 
-    def work(read: Read) -> Analysed:
-        if read.prepared is None:
-            return Analysed(read.study, _rejected(read), None, read.spacing)
-        result = pipeline.analyse_prepared([read.prepared])[0]
-        pictures = read.pictures if result.tumor and output is not None else None
-        if pictures is not None and output is not None:
-            _write_pictures(output, pictures, read, result)
-        record = _record(read, result, pipeline, pictures)
-        return Analysed(read.study, record, result, read.spacing)
+    def work() -> None:
+        _analyse_group(waiting.take(), pipeline, output)
 
-    under_way = InOrder[Analysed](lanes + _BEHIND)
+    under_way = InOrder[Analysed](lanes * (2 * most - 1) + _BEHIND)
     with (
         ThreadPoolExecutor(max_workers=lanes, thread_name_prefix="scanside-lane") as pool,
         closing(prefetch(slices, _READ_AHEAD)) as ahead,
@@ -158,12 +155,80 @@ def analyse(
             for read in ahead:
                 if stop():
                     break
-                yield from under_way.add(pool.submit(work, read))
+                job = waiting.put(read)
+                pool.submit(work)
+                yield from under_way.add(job)
             yield from under_way.drain()
         except (BackendError, OutputError):
             # What other lanes have done is on disk: its records must not be missing.
             yield from under_way.rescue()
             raise
+
+
+class _Waiting:
+    """Slices that wait for a lane.
+
+    Parameters
+    ----------
+    lanes
+        How many lanes take from them.
+    most
+        How many a lane takes at once, at most: no more than its share, so that the last ones are
+        spread over all lanes.
+    """
+
+    def __init__(self, lanes: int, most: int) -> None:
+        self._lanes, self._most = lanes, most
+        self._held: deque[_Job] = deque()
+        self._lock = Lock()
+
+    def put(self, read: Read) -> Future[Analysed]:
+        """Add a slice and return the promise of what is found in it."""
+        job = _Job(read, Future())
+        with self._lock:
+            self._held.append(job)
+        return job.done
+
+    def take(self) -> list[_Job]:
+        """Take the next slices; none where another lane has taken them."""
+        with self._lock:
+            share = min(self._most, -(-len(self._held) // self._lanes))
+            taken = [self._held.popleft() for _ in range(share)]
+        return [job for job in taken if job.done.set_running_or_notify_cancel()]
+
+
+class _Job(NamedTuple):
+    """A slice, and the promise of what is found in it."""
+
+    read: Read
+    done: Future[Analysed]
+
+
+def _analyse_group(jobs: Sequence[_Job], pipeline: Pipeline, output: OutputFolder | None) -> None:
+    """Analyse slices together and keep the promises, one by one."""
+    try:
+        prepared = [job.read.prepared for job in jobs if job.read.prepared is not None]
+        results = iter(pipeline.analyse_prepared(prepared) if prepared else [])
+        for read, done in jobs:
+            result = None if read.prepared is None else next(results)
+            done.set_result(_finished(read, result, pipeline, output))
+    except BaseException as error:  # noqa: BLE001 - handed over, not swallowed
+        for _, done in jobs:
+            if not done.done():
+                done.set_exception(error)
+
+
+def _finished(
+    read: Read, result: Result | None, pipeline: Pipeline, output: OutputFolder | None
+) -> Analysed:
+    """Write a slice's pictures and return its record."""
+    if result is None:
+        return Analysed(read.study, _rejected(read), None, read.spacing)
+    pictures = read.pictures if result.tumor and output is not None else None
+    if pictures is not None and output is not None:
+        _write_pictures(output, pictures, read, result)
+    record = _record(read, result, pipeline, pictures)
+    return Analysed(read.study, record, result, read.spacing)
 
 
 def _rejected(read: Read) -> SliceResult:

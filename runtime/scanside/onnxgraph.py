@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from scanside.onnxtensor import TENSOR_NAME, Tensor
+from scanside.onnxvalue import Declared, declared
 from scanside.protowire import (
     Chunk,
     damaged,
@@ -48,9 +49,6 @@ _NAME: Final = 1
 _ATTRIBUTE_GRAPHS: Final = {6, 11}
 _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_STRING, _ATTRIBUTE_INTS = 2, 3, 4, 8
 _ATTRIBUTE_KIND: Final = 20
-_VALUE_TO_ELEMENT: Final = (2, 1, 1)
-"""Fields from a value to its type, the tensor's type and its elements'."""
-
 _KINDS: Final = {_ATTRIBUTE_INT: 2, _ATTRIBUTE_INTS: 7}
 """The kind of an attribute by the field that holds its value."""
 
@@ -102,8 +100,7 @@ class Graph:
     constants
         The initializers by name.
     inputs
-        The graph's own inputs: by name the type of their elements, as ONNX numbers it (0 where
-        it is not declared, or where they are no tensors).
+        The graph's own inputs: by name what is declared of them.
     outputs
         Names of the graph's own outputs.
     nested
@@ -113,7 +110,7 @@ class Graph:
 
     nodes: list[Node]
     constants: dict[str, Tensor]
-    inputs: dict[str, int]
+    inputs: dict[str, Declared]
     outputs: tuple[str, ...]
     nested: bool
     _read: dict[int, tuple[Node, memoryview]]
@@ -204,7 +201,7 @@ def read_graph(content: bytes) -> Graph:
     others += [(number, "", graphs[0][:0]) for number in _EDITED if number not in placed]
     return Graph(
         nodes, constants,
-        {name: _element_type(whole) for number, name, whole in others if number == _GRAPH_INPUT},
+        {name: declared(whole) for number, name, whole in others if number == _GRAPH_INPUT},
         tuple(name for number, name, _ in others if number == _GRAPH_OUTPUT),
         nested or any(node.nested for node in nodes),
         read, others, model,
@@ -257,17 +254,6 @@ def _read_node(body: memoryview) -> Node:
         single[_NODE_OP], tuple(texts[_NODE_INPUT]), tuple(texts[_NODE_OUTPUT]),
         single[_NODE_NAME], single[_NODE_DOMAIN], tuple(attributes), tuple(rest), nested,
     )  # fmt: skip
-
-
-def _element_type(whole: memoryview) -> int:
-    """Return the type of the elements of a declared input or output."""
-    held: int | memoryview = next(read_fields(whole)).value
-    for wanted in _VALUE_TO_ELEMENT:
-        found = [field.value for field in read_fields(message(held)) if field.number == wanted]
-        if not found:
-            return 0
-        held = found[-1]
-    return held if isinstance(held, int) else 0
 
 
 def _encode_node(node: Node) -> list[Chunk]:

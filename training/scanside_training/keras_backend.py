@@ -38,6 +38,7 @@ class KerasBackend:
     name: Final = "keras"
     precision: Final[Precision] = "fp32"
     lanes: Final = 1
+    micro_batch: Final = 1
 
     def __init__(self, classifier: Path, segmenter: Path) -> None:
         self._classifier = _load(classifier)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING, Final
 
+from scanside.backends.derivation import RESULTS_VERSION
+
 if TYPE_CHECKING:
     from scanside.backends.cpufeatures import CpuFeatures
     from scanside.contract import Precision
@@ -41,8 +43,5 @@ def arithmetic(precision: Precision, features: CpuFeatures) -> str | None:
     """
     if precision != "int8" or platform.machine() not in _MACHINES:
         return None
-    # Imported here: with a graph that was kept, no rewrite is loaded.
-    from scanside.backends.rewrites import REWRITES_VERSION
-
     width = "wide" if features.wide_dot_product else "narrow"
-    return f"integer, {width} dot products, rewrites {REWRITES_VERSION}"
+    return f"integer, {width} dot products, rewrites {RESULTS_VERSION}"

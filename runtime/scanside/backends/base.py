@@ -27,6 +27,9 @@ class Backend(Protocol):
         The precision of the loaded models.
     lanes
         Number of threads whose calls it computes side by side.
+    micro_batch
+        Number of slices that a lane classifies at once, where that pays; 1 where it does not.
+        Outputs do not depend on it.
     """
 
     @property
@@ -40,6 +43,10 @@ class Backend(Protocol):
     @property
     def lanes(self) -> int:
         """Number of threads whose calls it computes side by side."""
+
+    @property
+    def micro_batch(self) -> int:
+        """Number of slices that a lane classifies at once."""
 
     def classify(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the classifier.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from scanside.backends.derivation import REWRITES_VERSION
 from scanside.backends.processor import processor
-from scanside.backends.rewrites import REWRITES_VERSION
 from scanside.cachefolder import cache_folder, entry_key, read_entry, write_entry
 
 if TYPE_CHECKING:

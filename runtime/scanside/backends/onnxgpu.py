@@ -63,6 +63,7 @@ class OnnxGpuBackend:
         self.name: Final = name
         self.precision: Final = precision
         self.lanes: Final = min(lanes, _LANES)
+        self.micro_batch: Final = 1
         self._said = {
             "onnxruntime": library_version(),
             "provider": sessions["classifier"].session.get_providers()[0],

@@ -96,7 +96,6 @@ def open_session(
     """
     # Imported here: choosing a backend imports this module before any graph is loaded.
     from scanside.backends.graphcache import graph_key, keep_while, kept_graph
-    from scanside.backends.rewrites import derive
 
     version = library_version()
     options = _graph_options(features)
@@ -111,7 +110,9 @@ def open_session(
             _LOG.debug("scanside: the kept graph of the %s is made anew: %s", role, error)
         else:
             return Opened(session, kept.applied)
-    derived = derive(bundle.read_model(role, precision), features)
+    from scanside.backends.rewrites import FOR_ONNX_RUNTIME, derive
+
+    derived = derive(bundle.read_model(role, precision), features, FOR_ONNX_RUNTIME)
     made: list[Any] = []
 
     def optimise(file: Path | None) -> None:

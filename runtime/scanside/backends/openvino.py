@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from scanside.backends.cpufeatures import cpu_features
+from scanside.backends.derivation import REWRITES_VERSION
 from scanside.backends.onnxruntime import usable_cores
 from scanside.backends.openvinograph import FUSION, fuse_quantizers
 from scanside.backends.processor import processor
-from scanside.backends.rewrites import REWRITES_VERSION, derive
+from scanside.backends.rewrites import derive
 from scanside.cachefolder import cache_folder, entry_key, read_entry, write_entry
 from scanside.errors import BackendError, BundleError, ExtraNotInstalledError
 from scanside.preprocess import CHANNELS, SIDE
@@ -92,6 +93,7 @@ class OpenVinoBackend:
     """
 
     name: Final = "openvino"
+    micro_batch: Final = 1
 
     def __init__(self, bundle: Bundle, precision: Precision, *, lanes: int, threads: int) -> None:
         self.precision: Final = precision

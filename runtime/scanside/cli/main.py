@@ -87,6 +87,8 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
+    # Of numpy's matrix products, which are of 3 x 3 here: its threads are made at import, and spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller: `>&-`
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115

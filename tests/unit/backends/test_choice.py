@@ -41,6 +41,7 @@ class Stub:
 
     precision = "fp32"
     lanes = 1
+    micro_batch = 1
 
     def __init__(self, name: str, clock: Clock, seconds: float, fails_at: int = -1) -> None:
         self.name, self.clock, self.seconds, self.fails_at = name, clock, seconds, fails_at

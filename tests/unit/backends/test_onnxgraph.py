@@ -80,7 +80,9 @@ def test_what_is_read_is_what_onnx_reads(model: onnx.ModelProto) -> None:
         assert found is not None
         assert found.dtype == wanted_array.dtype
         np.testing.assert_array_equal(found, wanted_array)
-    assert graph.inputs == {"x": model.graph.input[0].type.tensor_type.elem_type}
+    declared = model.graph.input[0].type.tensor_type
+    sides = tuple(side.dim_value for side in declared.shape.dim)
+    assert graph.inputs == {"x": (declared.elem_type, sides)}
     assert graph.outputs == ("y",)
 
 

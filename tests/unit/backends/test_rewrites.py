@@ -5,13 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
 import quantised as support
 import residual
 from scanside.backends.cpufeatures import CpuFeatures
-from scanside.backends.rewrites import REWRITES, Effect, derive
+from scanside.backends.rewrites import FOR_ONNX_RUNTIME, REWRITES, Effect, derive
+from scanside.backends.rewrites.packing import lay_out
 from scanside.errors import BundleError
 from scanside.onnxgraph import read_graph
 from scanside.preprocess import preprocess
@@ -19,7 +24,8 @@ from scanside.readers.image import read_file
 from small import open_small
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import random
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,8 +34,9 @@ if TYPE_CHECKING:
     from scanside.contract import Role
 
 WIDE, NARROW = CpuFeatures(wide_dot_product=True), CpuFeatures(wide_dot_product=False)
-BY_NAME = {rewrite.name: rewrite for rewrite in REWRITES}
-EXACT = [rewrite for rewrite in REWRITES if rewrite.effect is Effect.EXACT]
+BY_NAME = {rewrite.name: rewrite for rewrite in FOR_ONNX_RUNTIME}
+EXACT = [rewrite for rewrite in FOR_ONNX_RUNTIME if rewrite.effect is Effect.EXACT]
+POOLED = {"pooled-image", "averaged-image"}
 
 
 @cache
@@ -42,8 +49,11 @@ def applied(name: str, model: bytes, cpu: CpuFeatures = WIDE) -> tuple[int, byte
     """One rewrite, and those that make way for it."""
     graph = read_graph(model)
     found = 0
-    for rewrite in REWRITES:
-        if rewrite.name == name or rewrite.name in {"transposed-image", "pooled-image"}:
+    before = {"transposed-image", "pooled-image"}
+    if name in {"averaged-image", "packed-pixels"}:
+        before |= {"quantised-image", "unsigned-activations"}
+    for rewrite in FOR_ONNX_RUNTIME:
+        if rewrite.name == name or rewrite.name in before:
             count = rewrite.apply(graph, cpu)
             found = count if rewrite.name == name else found
     return found, graph.encoded()
@@ -76,13 +86,19 @@ def same(one: list[NDArray[Any]], other: list[NDArray[Any]]) -> bool:
 
 @pytest.mark.parametrize("rewrite", EXACT, ids=lambda rewrite: rewrite.name)
 def test_an_exact_rewrite_changes_no_bit(rewrite: Rewrite) -> None:
-    model = with_pool().SerializeToString() if rewrite.name == "pooled-image" else small()
+    model = pooled() if rewrite.name in POOLED else small()
     count, made = applied(rewrite.name, model)
     assert count > 0
     assert made != model
     onnx.checker.check_model(onnx.load_from_string(made), full_check=True)
     slices = residual.images(6, seed=5)
     assert same(support.unoptimised(made, slices), support.unoptimised(model, slices))
+
+
+@cache
+def pooled() -> bytes:
+    """The toy graph in INT8 with its image averaged first."""
+    return support.quantised(with_pool(), residual.images()).SerializeToString()
 
 
 def with_pool(**attributes: Any) -> onnx.ModelProto:
@@ -299,9 +315,146 @@ def test_a_graph_with_graphs_in_it_is_left_alone() -> None:
     assert derived.content is model
 
 
-def test_deriving_twice_changes_nothing_more() -> None:
-    once = derive(small(), WIDE)
-    assert derive(once.content, WIDE) == (once.content, ())
+@pytest.mark.parametrize("rewrites", [REWRITES, FOR_ONNX_RUNTIME])
+@pytest.mark.parametrize("model", ["small", "pooled", "strided"])
+def test_deriving_twice_changes_nothing_more(model: str, rewrites: Sequence[Rewrite]) -> None:
+    content = {"small": small, "pooled": pooled, "strided": strided}[model]()
+    once = derive(content, WIDE, rewrites)
+    assert once.content != content
+    assert derive(once.content, WIDE, rewrites) == (once.content, ())
+
+
+def with_stride(kernel: int, before: int, after: int) -> onnx.ModelProto:
+    """The float graph with a first convolution of stride 2; it and its readers stay in size."""
+    rng = np.random.default_rng(kernel)
+    weights = rng.normal(size=(8, 3, kernel, kernel)).astype(np.float32) / 5
+    model = residual.build(**{"stem/w": weights})
+    stem = next(node for node in model.graph.node if node.name == "stem")
+    del stem.attribute[:]
+    attributes = {
+        "kernel_shape": [kernel] * 2,
+        "strides": [2, 2],
+        "pads": [before] * 2 + [after] * 2,
+    }
+    stem.attribute.extend(helper.make_attribute(*pair) for pair in attributes.items())
+    for value, rank in zip(model.graph.output, ([None] * 4, [None] * 2), strict=True):
+        value.ClearField("type")
+        value.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, rank))
+    return model
+
+
+@cache
+def strided(kernel: int = 3, before: int = 0, after: int = 1) -> bytes:
+    made = with_stride(kernel, before, after)
+    return support.quantised(made, residual.images()).SerializeToString()
+
+
+def in_integers(model: bytes, slices: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    """All outputs with graph optimisation on, sums of products of bytes in 32 bits."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    outputs: list[NDArray[Any]] = session.run(None, {"image": slices})
+    return outputs
+
+
+@pytest.mark.parametrize(
+    ("kernel", "before", "after"), [(3, 0, 1), (7, 3, 3), (3, 1, 1), (2, 0, 0)]
+)
+def test_packed_pixels_change_no_bit_in_integers(kernel: int, before: int, after: int) -> None:
+    model = strided(kernel, before, after)
+    unpacked = derive(model, WIDE).content
+    graph = read_graph(unpacked)
+    assert BY_NAME["packed-pixels"].apply(graph, WIDE) == 1
+    onnx.checker.check_model(onnx.load_from_string(graph.encoded()), full_check=True)
+    slices = residual.images(6, seed=7)
+    assert same(in_integers(graph.encoded(), slices), in_integers(unpacked, slices))
+
+
+def test_the_averaged_image_changes_no_bit_in_integers_either() -> None:
+    unpacked = derive(pooled(), WIDE).content
+    graph = read_graph(unpacked)
+    assert BY_NAME["averaged-image"].apply(graph, WIDE) == 1
+    left = {node.op_type for node in graph.nodes}
+    assert not left & {"AveragePool", "Cast"}
+    slices = residual.images(6, seed=7)
+    assert same(in_integers(graph.encoded(), slices), in_integers(unpacked, slices))
+
+
+@pytest.mark.parametrize("factor", [1 / 64, 1 / 256])
+def test_an_average_that_is_scaled_otherwise_stays(factor: float) -> None:
+    model = support.quantised(with_pool(), residual.images())
+    constant(model, "one_128th", np.float32(factor))
+    assert applied("averaged-image", model.SerializeToString())[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("dilations", [2, 2]), ("auto_pad", "VALID"), ("strides", [2, 1]), ("group", 3),
+     ("pads", [0, 0, 1, 0])],
+)  # fmt: skip
+def test_other_convolutions_are_not_packed(name: str, value: Any) -> None:
+    model = onnx.load_from_string(strided())
+    stem = next(each for each in model.graph.node if each.name == "stem")
+    for held in [each for each in stem.attribute if each.name == name]:
+        stem.attribute.remove(held)
+    stem.attribute.append(helper.make_attribute(name, value))
+    assert applied("packed-pixels", model.SerializeToString())[0] == 0
+
+
+@pytest.mark.parametrize("columns", [0, 18])
+def test_columns_that_are_not_known_or_not_in_fours_are_not_packed(columns: int) -> None:
+    model = onnx.load_from_string(strided())
+    side = model.graph.input[0].type.tensor_type.shape.dim[2]
+    side.Clear()
+    if columns:
+        side.dim_value = columns
+    assert applied("packed-pixels", model.SerializeToString())[0] == 0
+
+
+@given(
+    hnp.arrays(np.int8, st.tuples(st.just(2), st.just(3), st.just(1), st.integers(1, 9))),
+    st.integers(0, 8),
+    st.randoms(use_true_random=False),
+)
+def test_weights_laid_out_give_the_same_sums(
+    weights: NDArray[np.int8], left: int, random: random.Random
+) -> None:
+    """A row of pixels through the convolution as it was, and by groups of four."""
+    columns, left = 16, min(left, weights.shape[3] - 1)
+    row = np.array([[random.randrange(-128, 128) for _ in range(3)] for _ in range(columns)])
+    laid_out, (before, after) = lay_out(weights, left)
+    outputs, filters, width = columns // 2, weights.shape[0], weights.shape[3]
+    padded = np.zeros((left + columns + width + 8, 3), int)
+    padded[left : left + columns] = row
+    wanted = np.array([
+        [(padded[2 * n : 2 * n + width].T * each[:, 0]).sum() for each in weights.astype(int)]
+        for n in range(outputs)
+    ])  # fmt: skip
+    groups = np.pad(row.reshape(-1, 12), ((before, after), (0, 0)))
+    found = np.array([
+        [(groups[n : n + laid_out.shape[3]].T * each[:, 0]).sum() for each in laid_out.astype(int)]
+        for n in range(columns // 4)
+    ])  # fmt: skip
+    assert np.array_equal(found.reshape(outputs, filters), wanted)
+
+
+def test_a_slice_s_probability_does_not_depend_on_those_beside_it() -> None:
+    derived = derive(small(), WIDE, FOR_ONNX_RUNTIME)
+    assert "integer-product (approximate)" in derived.applied
+    slices = residual.images(9, seed=3)
+    together = in_integers(derived.content, slices)[1]
+    alone = np.concatenate([in_integers(derived.content, each[np.newaxis])[1] for each in slices])
+    assert np.array_equal(together, alone)
+    before = in_integers(derive(small(), WIDE).content, slices)[1]
+    assert np.abs(together - before).max() < 1e-6
+
+
+def test_a_product_of_floats_is_left_alone() -> None:
+    model = residual.build().SerializeToString()
+    assert BY_NAME["integer-product"].apply(read_graph(model), WIDE) == 0
 
 
 def test_no_model_is_refused() -> None:
@@ -325,7 +478,7 @@ def test_exact_rewrites_are_bit_equal_on_real_slices(role: Role, data_root: Path
     for content in (float_model.SerializeToString(), model.SerializeToString()):
         wanted = support.unoptimised(content, slices)
         graph, names = read_graph(content), []
-        for rewrite in EXACT:
+        for rewrite in (each for each in REWRITES if each.effect is Effect.EXACT):
             if rewrite.apply(graph, WIDE):
                 names.append(rewrite.name)
                 assert same(support.unoptimised(graph.encoded(), slices), wanted), rewrite.name

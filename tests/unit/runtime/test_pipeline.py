@@ -26,6 +26,7 @@ class StubBackend:
     name = "stub"
     precision = "fp32"
     lanes = 1
+    micro_batch = 1
 
     def __init__(self, probability: Any, plane: Any = 0.0) -> None:
         self.probability, self.plane = probability, plane

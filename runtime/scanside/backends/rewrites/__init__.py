@@ -2,7 +2,8 @@
 
 The file's graph is the one that TensorRT wants. What a CPU computes fastest differs in details:
 unsigned activations, a pool that pads by itself, a scaled image that is a transposed one. Every
-rewrite is exact (bit-equal outputs with graph optimisation off) or approximate, and says so.
+rewrite says whether it is exact (bit-equal outputs with graph optimisation off), exact in
+integers, or approximate.
 """
 
 from __future__ import annotations
@@ -10,31 +11,43 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from scanside.backends.derivation import INTEGER_PRODUCT
+from scanside.backends.rewrites.averaging import average_in_integers
 from scanside.backends.rewrites.image import (
     pool_image_before_scaling,
     take_image_as_quantised,
     transpose_image_first,
 )
+from scanside.backends.rewrites.matrix import multiply_in_integers
+from scanside.backends.rewrites.packing import pack_pixels
 from scanside.backends.rewrites.pooling import fold_pad_into_pool
 from scanside.backends.rewrites.quantization import refine_nonnegative, unsign_activations
 from scanside.onnxgraph import Graph, read_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from scanside.backends.cpufeatures import CpuFeatures
 
-__all__ = ["REWRITES", "REWRITES_VERSION", "Derived", "Effect", "Rewrite", "derive"]
-
-REWRITES_VERSION: Final = "1"
-"""Raised with every change of what `derive` makes: graphs kept from before are not used then."""
+__all__ = [
+    "FOR_ONNX_RUNTIME",
+    "REWRITES",
+    "Derived",
+    "Effect",
+    "Rewrite",
+    "derive",
+]
 
 
 class Effect(Enum):
-    """What a rewrite does to the outputs, with graph optimisation off."""
+    """What a rewrite does to the outputs."""
 
     EXACT = "exact"
-    """They stay bit-equal."""
+    """They stay bit-equal, with graph optimisation off."""
+
+    EXACT_IN_INTEGERS = "exact in integers"
+    """They stay bit-equal where convolutions are computed in integers, as an optimised session
+    does. With optimisation off it computes them in float, and the same terms in another order."""
 
     APPROXIMATE = "approximate"
     """They differ by what was rounded otherwise."""
@@ -108,7 +121,32 @@ REWRITES: Final = (
         unsign_activations,
     ),
 )
-"""All rewrites, in the order in which they are applied."""
+"""For every library, in the order in which they are applied."""
+
+FOR_ONNX_RUNTIME: Final = (
+    *REWRITES,
+    Rewrite(
+        "packed-pixels",
+        Effect.EXACT_IN_INTEGERS,
+        "The first convolution reads four pixels of three channels as one of twelve, which is"
+        " what they are in memory: integer convolutions take channels by fours.",
+        pack_pixels,
+    ),
+    Rewrite(
+        "averaged-image",
+        Effect.EXACT,
+        "The uint8 image is averaged by an integer convolution; scaling and quantising fall away.",
+        average_in_integers,
+    ),
+    Rewrite(
+        INTEGER_PRODUCT,
+        Effect.APPROXIMATE,
+        "The product of the features and the weights is one of integers, exact, where float"
+        " rounds every sum: a slice's output does not depend on those beside it.",
+        multiply_in_integers,
+    ),
+)
+"""And those that only its kernels gain by: OpenVINO, which has other ones, loses a tenth."""
 
 
 class Derived(NamedTuple):
@@ -126,7 +164,7 @@ class Derived(NamedTuple):
     applied: tuple[str, ...]
 
 
-def derive(content: bytes, cpu: CpuFeatures) -> Derived:
+def derive(content: bytes, cpu: CpuFeatures, rewrites: Sequence[Rewrite] = REWRITES) -> Derived:
     """Derive the graph that a CPU computes from a bundle's.
 
     Parameters
@@ -135,6 +173,8 @@ def derive(content: bytes, cpu: CpuFeatures) -> Derived:
         The ONNX file's content.
     cpu
         The processor's features.
+    rewrites
+        `REWRITES` or `FOR_ONNX_RUNTIME`.
 
     Returns
     -------
@@ -149,5 +189,5 @@ def derive(content: bytes, cpu: CpuFeatures) -> Derived:
     graph = read_graph(content)
     if graph.nested:
         return Derived(content, ())
-    applied = tuple(rewrite.label for rewrite in REWRITES if rewrite.apply(graph, cpu))
+    applied = tuple(rewrite.label for rewrite in rewrites if rewrite.apply(graph, cpu))
     return Derived(graph.encoded() if applied else content, applied)

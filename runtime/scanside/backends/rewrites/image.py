@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from scanside.backends.cpufeatures import CpuFeatures
     from scanside.onnxgraph import Graph, Node
 
-__all__ = ["pool_image_before_scaling", "take_image_as_quantised", "transpose_image_first"]
+__all__ = [
+    "Scaling",
+    "exchange",
+    "find_scaling",
+    "pool_image_before_scaling",
+    "pools_exactly",
+    "take_image_as_quantised",
+    "transpose_image_first",
+]
 
 _BYTES: Final = 256
 _EXACT_INTEGERS: Final = 1 << 24
@@ -32,21 +40,22 @@ _EXACT_INTEGERS: Final = 1 << 24
 _MIDDLE: Final = 128
 
 
-class _Scaling(NamedTuple):
-    """Cast, Mul and Add of constants, one behind the other."""
+class Scaling(NamedTuple):
+    """Cast, Mul and Add of constants, one behind the other; an AveragePool behind the Cast."""
 
     cast: Node
     multiply: Node
     add: Node
     factor: np.float32
     offset: np.float32
+    pool: Node | None
 
 
 def transpose_image_first(graph: Graph, cpu: CpuFeatures) -> int:  # noqa: ARG001
     """Move the Transpose in front of the scaling: values are scaled one by one."""
     topology = Topology(graph)
     for node in graph.nodes:
-        scaling = _scaling(node, topology)
+        scaling = find_scaling(node, topology)
         if scaling is None:
             continue
         transpose = topology.sole_reader(scaling.add, "Transpose")
@@ -63,9 +72,9 @@ def pool_image_before_scaling(graph: Graph, cpu: CpuFeatures) -> int:  # noqa: A
     """
     topology = Topology(graph)
     for node in graph.nodes:
-        scaling = _scaling(node, topology)
+        scaling = find_scaling(node, topology)
         pool = None if scaling is None else topology.sole_reader(scaling.add, "AveragePool")
-        if scaling is not None and pool is not None and _pools_exactly(pool, scaling):
+        if scaling is not None and pool is not None and pools_exactly(pool, scaling):
             return _move_pool(graph, scaling, pool)
     return 0
 
@@ -74,7 +83,7 @@ def take_image_as_quantised(graph: Graph, cpu: CpuFeatures) -> int:  # noqa: ARG
     """Leave out scaling and quantising where they make of every byte x the int8 x - 128."""
     topology = Topology(graph)
     for node in graph.nodes:
-        scaling = _scaling(node, topology)
+        scaling = find_scaling(node, topology)
         quantize = None if scaling is None else topology.sole_reader(scaling.add, "QuantizeLinear")
         pair = None if quantize is None else topology.pair(quantize)
         if scaling is None or pair is None:
@@ -98,26 +107,30 @@ def take_image_as_quantised(graph: Graph, cpu: CpuFeatures) -> int:  # noqa: ARG
     return 0
 
 
-def _scaling(cast: Node, topology: Topology) -> _Scaling | None:
+def find_scaling(cast: Node, topology: Topology, *, pooled: bool = False) -> Scaling | None:
     """Return the scaling of the image that begins with this node, if one does."""
     if not is_op(cast, "Cast") or cast.get("to") != FLOAT or not _is_image(cast, topology):
         return None
-    multiply = topology.sole_reader(cast, "Mul")
+    pool = topology.sole_reader(cast, "AveragePool")
+    if (pool is not None) != pooled:
+        return None
+    multiply = topology.sole_reader(cast if pool is None else pool, "Mul")
     add = None if multiply is None else topology.sole_reader(multiply, "Add")
     if multiply is None or add is None:
         return None
-    factor = _operand(multiply, cast.outputs[0], topology)
+    factor = _operand(multiply, (cast if pool is None else pool).outputs[0], topology)
     offset = _operand(add, multiply.outputs[0], topology)
     if factor is None or offset is None:
         return None
-    return _Scaling(cast, multiply, add, factor, offset)
+    return Scaling(cast, multiply, add, factor, offset, pool)
 
 
 def _is_image(cast: Node, topology: Topology) -> bool:
     """Return whether a node reads the graph's uint8 input, as it is or transposed."""
     transpose = topology.producer(cast.inputs[0], "Transpose")
     source = cast.inputs[0] if transpose is None else transpose.inputs[0]
-    return topology.graph.inputs.get(source) == UINT8
+    declared = topology.graph.inputs.get(source)
+    return declared is not None and declared.element == UINT8
 
 
 def _operand(node: Node, computed: str, topology: Topology) -> np.float32 | None:
@@ -127,7 +140,7 @@ def _operand(node: Node, computed: str, topology: Topology) -> np.float32 | None
     return value if isinstance(value, np.float32) and np.isfinite(value) else None
 
 
-def _move_first(graph: Graph, scaling: _Scaling, transpose: Node) -> int:
+def _move_first(graph: Graph, scaling: Scaling, transpose: Node) -> int:
     image = scaling.cast.inputs[0]
     turned = fresh_name(graph, f"{image}/transposed")
     moved = {
@@ -139,11 +152,11 @@ def _move_first(graph: Graph, scaling: _Scaling, transpose: Node) -> int:
         id(scaling.add): (replace(scaling.add, outputs=transpose.outputs),),
         id(transpose): (),
     }
-    _exchange(graph, moved)
+    exchange(graph, moved)
     return 1
 
 
-def _move_pool(graph: Graph, scaling: _Scaling, pool: Node) -> int:
+def _move_pool(graph: Graph, scaling: Scaling, pool: Node) -> int:
     pooled = fresh_name(graph, f"{scaling.cast.outputs[0]}/pooled")
     before = {scaling.cast.outputs[0]: pooled}
     multiply = replace(
@@ -158,16 +171,16 @@ def _move_pool(graph: Graph, scaling: _Scaling, pool: Node) -> int:
         id(scaling.add): (replace(scaling.add, outputs=pool.outputs),),
         id(pool): (),
     }
-    _exchange(graph, moved)
+    exchange(graph, moved)
     return 1
 
 
-def _exchange(graph: Graph, moved: Mapping[int, tuple[Node, ...]]) -> None:
+def exchange(graph: Graph, moved: Mapping[int, tuple[Node, ...]]) -> None:
     """Put other nodes in the place of those with these identities."""
     graph.nodes[:] = [made for node in graph.nodes for made in moved.get(id(node), (node,))]
 
 
-def _pools_exactly(pool: Node, scaling: _Scaling) -> bool:
+def pools_exactly(pool: Node, scaling: Scaling) -> bool:
     """Return whether pooling before and after the scaling gives equal bits."""
     kernel, pads = pool.get("kernel_shape"), pool.get("pads", (0,))
     if not isinstance(kernel, tuple) or not isinstance(pads, tuple) or any(pads):
@@ -185,7 +198,7 @@ def _is_power_of_two(value: float) -> bool:
     return value > 0 and math.frexp(float(value))[0] == 0.5  # noqa: PLR2004 - its mantissa
 
 
-def _is_identity(scaling: _Scaling, scale: np.float32) -> bool:
+def _is_identity(scaling: Scaling, scale: np.float32) -> bool:
     """Return whether every byte x is quantised to x - 128: all of them are tried."""
     pixels = np.arange(_BYTES, dtype=np.float32)
     quantised = np.rint((pixels * scaling.factor + scaling.offset) / scale)
