@@ -33,6 +33,7 @@ class MadeUpBackend:
 
     name: Final[Literal["made-up"]] = "made-up"
     lanes: Final = 1
+    micro_batch: Final = 1
 
     def __init__(self, precision: Precision) -> None:
         self.precision: Final = precision
