@@ -6,8 +6,8 @@ NVIDIA Jetson AGX Orin Series Technical Brief (TB-10749-001): multiprocessors, c
 170 sparse INT8 TOPS on 16 multiprocessors at 1.3 GHz are 2,048 dense multiply-accumulates a clock
 and multiprocessor; Orin Nano (40 on 8 at 625 MHz; 67 at 1.02 GHz) and Orin NX (60 on 8 at
 918 MHz) give the same number.
-NVIDIA Jetson Linux Developer Guide r36.4, "Supported Modes and Power Efficiency", and
-``/etc/nvpmodel.conf`` of the devices (L4T 36.4): clocks and memory of the power modes.
+NVIDIA Jetson Linux Developer Guide r36.4, "Supported Modes and Power Efficiency": clocks and
+memory of the power modes; of Orin Nano as ``/etc/nvpmodel.conf`` has them (L4T 36.4).
 NVIDIA Jetson Thor Series Modules Data Sheet: 20 multiprocessors, 1.575 GHz, 273 GB/s, 130 W,
 1,035 sparse FP8 TFLOPS.
 """
@@ -81,7 +81,7 @@ DEVICES: Final = (
     _orin("Orin NX 16 GB", "25W", 4, 408, 128, 3199, 25),
     ORIN_NX,
     _orin("AGX Orin 64 GB", "15W", 3, 420.75, 256, 2133, 15),
-    _orin("AGX Orin 64 GB", "30W", 4, 612, 256, 3199, 30),
+    _orin("AGX Orin 64 GB", "30W", 4, 624.75, 256, 3199, 30),
     _orin("AGX Orin 64 GB", "50W", 8, 828.75, 256, 3199, 50),
     AGX_ORIN,
     Device("AGX Thor T5000", "MAXN", 20, 1575, _THOR_MACS, 273e9, 130),
