@@ -9,7 +9,7 @@ DATA ?=
 PIP = -m pip --disable-pip-version-check --quiet install
 SOURCES = runtime training export calibration tests benchmarks
 
-.PHONY: demo test test-fast test-runtime lint bench gpu-check sbom soak-listen fuzz-listen lock clean
+.PHONY: demo test test-fast test-runtime lint bench gpu-check sbom soak-listen fuzz-listen schemas lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/scanside demo $(DATA)
@@ -58,6 +58,10 @@ sbom: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python -W ignore -m cyclonedx_py requirements requirements/dicom.txt \
 	    --pyproject pyproject.toml --output-reproducible --output-file .cache/sbom.cdx.json
 	@echo "wrote .cache/sbom.cdx.json (CycloneDX 1.6)"
+
+# The JSON Schemas that ship, from the structures that write the documents.
+schemas: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python -m scanside.schemas
 
 # Lock files hold for every supported Python and platform (markers inside).
 lock: $(DEV_VENV)/ready

@@ -579,3 +579,20 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(toy_path: Path, tmp_path: Path) -> No
     records = [json.loads(line) for line in [first, *rest.splitlines()]]
     assert records[-1]["interrupted"] is True
     assert len(records) < 3000
+
+
+def test_one_image_comes_on_standard_input(toy_path: Path, tmp_path: Path) -> None:
+    content = save(tmp_path / "one.png", toy.lesion_slice(0)).read_bytes()
+    command = [sys.executable, "-m", "scanside", "run", "-", "--bundle", str(toy_path),
+               "--backend", "cpu", "--output", str(tmp_path / "out")]  # fmt: skip
+    done = subprocess.run(command, input=content, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout.splitlines()[0])
+    assert (first["source"], first["tumor"]) == ("/dev/stdin", True)
+    assert (tmp_path / "out" / first["mask"]).is_file()
+    broken = subprocess.run([*command, "--overwrite"], input=content[:-9], capture_output=True,
+                            check=False)  # fmt: skip
+    assert broken.returncode == 3
+    both = subprocess.run([*command[:5], "x.png"], input=content, capture_output=True, check=False)
+    assert both.returncode == 2
+    assert b"one image on standard input" in both.stderr

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from documents import check_documents
 from scanside.cli.main import main
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def caller(
         sys.stdout.flush()
         out, err = capfd.readouterr()
         assert isinstance(ended.value.code, int)
+        check_documents(out)  # whatever a test is about: its output keeps to the schema
         return Done(ended.value.code, out, err)
 
     return call

@@ -30,7 +30,7 @@ from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, wo
 from scanside.lanes import Analysed
 from scanside.pipeline import Pipeline
 from scanside.readers.discover import Discovery, discover
-from scanside.readers.image import source_name
+from scanside.readers.image import STDIN, source_name
 from scanside.records import RunResult, SliceResult
 from scanside.runner import Options, analyse_files
 from scanside.tally import Conclusion, Tally
@@ -128,7 +128,8 @@ def run(  # noqa: PLR0913 - one parameter an option
     pre-contrast, FLAIR, post-contrast. Of DICOM and NIfTI studies the three series are chosen by
     rules (--explain, --rules) or named (--pre, --flair, --post). What is not accepted is
     rejected with its reason, and the rest goes on. In a folder, masks beside their slices
-    (SLICE_mask.png) are left out: name the folder, not FOLDER/*.png.
+    (SLICE_mask.png) are left out: name the folder, not FOLDER/*.png. INPUTS may be - alone: one
+    image on standard input.
     """
     _check_page(output, note, page=page)
     if forms is not None and output is None:
@@ -203,6 +204,10 @@ class _Work(NamedTuple):
 
 
 def _discover(inputs: tuple[Path, ...]) -> Discovery:
+    if Path("-") in inputs:
+        if len(inputs) > 1:
+            raise click.UsageError("- is one image on standard input: it can't be with others")
+        return Discovery((STDIN,), {})
     return discover(inputs, studies=True) if inputs else Discovery((), {})
 
 

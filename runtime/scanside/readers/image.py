@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_FILE_BYTES",
+    "STDIN",
     "Page",
     "Slice",
     "read_file",
@@ -37,6 +39,9 @@ __all__ = [
     "read_regular",
     "source_name",
 ]
+
+STDIN: Final = Path("/dev/stdin")
+"""What stands for standard input among paths: it is read to its end, whatever it is."""
 
 MAX_FILE_BYTES: Final = 2**30
 """Largest file that is read, 1 GiB: three times a stack of 200 RGB slices of 512 x 512 at 16
@@ -121,7 +126,7 @@ def read_pages(path: str | os.PathLike[str]) -> Iterator[Page]:
     Parameters
     ----------
     path
-        A regular file; its name does not matter.
+        A regular file, whose name does not matter; or `STDIN`.
 
     Yields
     ------
@@ -131,7 +136,7 @@ def read_pages(path: str | os.PathLike[str]) -> Iterator[Page]:
     """
     source = source_name(path)
     try:
-        data = read_regular(Path(path), source)
+        data = _read_stdin() if Path(path) == STDIN else read_regular(Path(path), source)
         container = _inspected(data, source)
     except InputError as error:
         yield Page(0, 1, None, error)
@@ -211,6 +216,21 @@ def read_regular(path: Path, source: str, limit: int | None = None) -> bytes:
             accepted=ACCEPTED,
             remedy="check the path and the permissions",
         ) from error
+
+
+def _read_stdin() -> bytes:
+    try:
+        data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    except (OSError, AttributeError, ValueError):
+        raise InputError(
+            f"{STDIN}: standard input cannot be read", accepted="an image on standard input"
+        ) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(
+            f"{STDIN}: there is no end after {MAX_FILE_BYTES:,} bytes",
+            accepted=f"images of up to {MAX_FILE_BYTES:,} bytes",
+        )
+    return data
 
 
 def _inspected(data: bytes, source: str) -> Container:

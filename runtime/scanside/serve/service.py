@@ -13,6 +13,7 @@ from scanside.errors import BackendError
 from scanside.preprocess import CHANNELS, MAX_SIDE, MIN_SIDE
 from scanside.serve import wire
 from scanside.serve.codes import Cause, HelloFlag, Kind
+from scanside.serve.described import Described, WeightsLicense
 from scanside.serve.lanes import Lanes
 from scanside.serve.nullpipeline import NULL
 from scanside.serve.requests import DTYPES, Refusal
@@ -138,7 +139,7 @@ class Service:
             minor = connection.greeting.minor
         if connection.channel.passes_descriptors:
             flags |= HelloFlag.SHARED_MEMORY
-        content = msgspec.json.encode(self.described())
+        content = msgspec.json.encode(self._described())
         body = BODIES.server_hello.encode(
             wire.ServerHello(
                 major=wire.VERSION[0],
@@ -177,24 +178,24 @@ class Service:
         backend = self._pipeline.backend
         return f"{self._bundle.label} {backend.precision} on {backend.name}"
 
-    def described(self) -> dict[str, object]:
-        """Return in words what HELLO says."""
+    def _described(self) -> Described:
         manifest, pipeline = self._bundle.manifest, self._pipeline
-        return {
-            "scanside": self._version,
-            "bundle": self._bundle.label,
-            "bundle_sha256": self._bundle.manifest_sha256,
-            "description": manifest.description,
-            "input": manifest.input,
-            "license": {"name": manifest.license.name, "notice": manifest.license.notice},
-            "backend": pipeline.backend.name,
-            "precision": pipeline.backend.precision,
-            "computes": pipeline.backend.describe(),
-            "fallback": pipeline.fallback,
-            "reason": pipeline.reason,
-            "limits": self.limits._asdict(),
-            "use": "research use only: not a medical device",
-        }
+        tested = self._flags & HelloFlag.SELF_TEST_PASSED
+        return Described(
+            scanside=self._version,
+            bundle=self._bundle.label,
+            bundle_sha256=self._bundle.manifest_sha256,
+            description=manifest.description,
+            input=manifest.input,
+            license=WeightsLicense(name=manifest.license.name, notice=manifest.license.notice),
+            backend=pipeline.backend.name,
+            precision=pipeline.backend.precision,
+            computes=pipeline.backend.describe(),
+            fallback=pipeline.fallback,
+            reason=pipeline.reason,
+            self_test="passed" if tested else "skipped",
+            limits=self.limits._asdict(),
+        )
 
 
 def _version() -> str:
