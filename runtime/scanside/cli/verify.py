@@ -58,6 +58,9 @@ def verify(
     """
     opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
     with Pipeline.open(opened, backend=backend, precision=precision) as pipeline:
+        fallback = pipeline.fallback
+        if fallback is not None:
+            click.echo(f"scanside: using {pipeline.backend.name}: {fallback}", err=True)
         checks = list(verify_golden(opened, pipeline))
         if data is not None:
             checks += _on_data(opened, pipeline, data)
@@ -65,7 +68,8 @@ def verify(
     failed = [check for check in checks if not check.passed]
     if as_json:
         rows = [check._asdict() for check in checks]
-        click.echo(msgspec.json.encode({"bundle": what, "passed": not failed, "checks": rows}))
+        told = {"bundle": what, "fallback": fallback, "passed": not failed, "checks": rows}
+        click.echo(msgspec.json.encode(told))
     else:
         click.echo(f"{what}: {len(checks)} checks")
         for check in checks:

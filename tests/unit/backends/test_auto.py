@@ -119,6 +119,9 @@ def test_the_command_line_and_the_result_say_why_the_gpu_was_not_used(
     total = json.loads(done.out.splitlines()[-1])
     assert total["type"] == "run"
     assert wanted in total["fallback"]
+    verified = scanside("verify", toy_path, "--json")
+    assert wanted in verified.err
+    assert wanted in json.loads(verified.out)["fallback"]
     for name in backends.ON_GPU:
         named = scanside("run", tmp_path / "slice.png", "--bundle", toy_path, "--backend", name)
         assert named.code == 8
