@@ -9,7 +9,7 @@ DATA ?=
 PIP = -m pip --disable-pip-version-check --quiet install
 SOURCES = runtime training export calibration tests benchmarks
 
-.PHONY: demo test test-fast test-runtime lint bench gpu-check sbom soak-listen fuzz-listen schemas lock clean
+.PHONY: demo test test-fast test-runtime lint bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/scanside demo $(DATA)
@@ -62,6 +62,14 @@ sbom: $(DEV_VENV)/ready
 # The JSON Schemas that ship, from the structures that write the documents.
 schemas: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python -m scanside.schemas
+
+# Mutated DICOM files and NIfTI headers through the readers; some ten minutes on two cores.
+fuzz-dicom: $(DEV_VENV)/ready
+	PYTHONPATH=tests/support $(DEV_VENV)/bin/python tests/campaigns/fuzz_studies.py
+
+# Every patient of the LGG dataset as DICOM against the slices: make lgg-dicom DATA=slices
+lgg-dicom: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python tests/campaigns/lgg_as_dicom.py $(DATA)
 
 # Lock files hold for every supported Python and platform (markers inside).
 lock: $(DEV_VENV)/ready
