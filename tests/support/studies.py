@@ -53,7 +53,9 @@ def write(
     syntax: str = "uncompressed",
 ) -> Path:
     """Write a study."""
-    write_study(plans(images, scale=scale), folder, kind=kind, variant=variant, syntax=syntax)
+    write_study(
+        plans(images, scale=scale, study=variant), folder, kind=kind, variant=variant, syntax=syntax
+    )
     return folder
 
 

@@ -154,15 +154,17 @@ def load(data: bytes, source: str, *, pixels: bool) -> Dataset:
             accepted="datasets that are not compressed as a whole",
             remedy="convert it with: dcmconv +te IN OUT",
         )
+    buffer = io.BytesIO(data)
     with refusing(source, "the file"), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        dataset: Dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=not pixels)
-    # pydicom drops every element, and only warns, where one is longer than the file.
-    if any(str(warning.message).startswith(_BREAKS_OFF) for warning in said):
-        raise InputError(f"{source}: the file breaks off", accepted="whole files")
-    if pixels and "PixelData" not in dataset:
+        dataset: Dataset = pydicom.dcmread(buffer, stop_before_pixels=not pixels)
+        # pydicom stops before pixel data; where there are none, it has come to the end. Where an
+        # element is longer than the file it drops it, or all, and only warns.
+        cut = buffer.tell() == len(data) and text(dataset, "SOPClassUID") in ("", *Sop.IMAGES)
+        missing = "PixelData" not in dataset if pixels else cut
+    if missing or any(str(warning.message).startswith(_BREAKS_OFF) for warning in said):
         raise InputError(
-            f"{source}: the file holds no pixel data, or breaks off", accepted="whole images"
+            f"{source}: the file breaks off, or holds no pixel data", accepted="whole files"
         )
     return dataset
 
