@@ -21,6 +21,9 @@ __all__ = ["MADE_UP", "NodeProcess", "Orthanc", "free_port", "make_studies", "rs
 MADE_UP: Final = "null"
 """The backend that computes nothing."""
 
+_PATIENCE: Final = 300.0
+"""Seconds for a process to start or to end, on a computer that may be busy."""
+
 _CONFIG: Final = """
 [node]
 ae_title = "SCANSIDE"
@@ -126,7 +129,7 @@ class NodeProcess:
         self._more: Final = ["--made-up-results"] if backend == MADE_UP else []
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, seconds: float = 60.0) -> None:
+    def start(self, seconds: float = _PATIENCE) -> None:
         """Start it, and wait until its port is open."""
         with (self.folder / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -155,7 +158,7 @@ class NodeProcess:
         if self.process is None:
             return 0
         self.process.terminate()
-        return self.process.wait(60)
+        return self.process.wait(_PATIENCE)
 
     def status(self) -> dict[str, Any]:
         """Return what ``scanside listen status`` says."""
@@ -225,7 +228,7 @@ class Orthanc:
             raise RuntimeError("Orthanc is not installed: apt-get install orthanc")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([program, self._config], stdout=log, stderr=log)
-        end = time.monotonic() + 60
+        end = time.monotonic() + _PATIENCE
         while True:
             with contextlib.suppress(urllib.error.URLError, ConnectionError):
                 self.get("/system")
@@ -238,7 +241,7 @@ class Orthanc:
         """Stop it."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(60)
+            self._process.wait(_PATIENCE)
             self._process = None
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - JSON of any kind
