@@ -31,6 +31,7 @@ lint: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/ruff format --check $(SOURCES)
 	$(DEV_VENV)/bin/mypy
 	$(DEV_VENV)/bin/lint-imports --cache-dir .cache/import-linter
+	@$(MAKE) --no-print-directory -s -C runtime/c BUILD=../../.cache/c lint
 
 bench: $(BENCH_VENV)/ready
 	$(BENCH_VENV)/bin/python benchmarks/peers.py --data $(DATA) --output .cache/peers

@@ -64,10 +64,12 @@ def build(target: str, kind: str = "plain", compiler: str = "cc") -> Path:
         pytest.skip(f"{compiler} has no runtime for -fsanitize={sanitize}")
     out = folder(kind, compiler)
     cxx = {"cc": "c++", "gcc": "g++", "clang": "clang++"}[compiler]
-    done = run(
-        make, "-C", SOURCE, f"BUILD={out}", f"CC={compiler}", f"CXX={cxx}", f"SANITIZE={sanitize}",
-        "CFLAGS=-O1 -g", "CXXFLAGS=-O1 -g", out / target, timeout=300,
-    )  # fmt: skip
+    variables = {
+        "BUILD": out, "CC": compiler, "CXX": cxx, "SANITIZE": sanitize, "WERROR": "-Werror",
+        "CFLAGS": "-O1 -g", "CXXFLAGS": "-O1 -g",
+    }  # fmt: skip
+    given = [f"{name}={value}" for name, value in variables.items()]
+    done = run(make, "-j2", "-C", SOURCE, *given, out / target, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return out / target
 
