@@ -109,6 +109,23 @@ def test_two_files_can_be_dropped_into_a_host(tmp_path: Path) -> None:
     assert clibrary.run(program).stdout == "100\n"
 
 
+def test_the_quick_start_compiles(tmp_path: Path) -> None:
+    page = (clibrary.SOURCE.parents[1] / "docs" / "embedding.md").read_text()
+    program = re.findall(r"```c\n(.*?)```", page, flags=re.S)[0]
+    there = "/opt/scanside/bin/scanside"
+    assert there in program
+    (tmp_path / "console.c").write_text(program.replace(there, str(tmp_path / "none")))
+    library = clibrary.build("libscanside.a", "plain", "gcc")
+    done = clibrary.run(
+        "gcc", "-std=c99", *STRICT, "-pthread", "-I", clibrary.SOURCE, tmp_path / "console.c",
+        library, "-o", tmp_path / "console",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ran = clibrary.run(tmp_path / "console")
+    assert f"SCANSIDE_ERROR_START: {tmp_path / 'none'}: No such file" in ran.stderr
+    assert program.count("\n") < 40
+
+
 def test_what_is_installed_serves_pkg_config(tmp_path: Path) -> None:
     clibrary.tool("cc")
     prefix = tmp_path / "prefix"

@@ -106,12 +106,19 @@ void scn_image_copy(const scanside_image *image, uint8_t *frame)
 
 size_t scn_mask_copy(uint8_t *to, const uint8_t *mask, size_t bytes)
 {
+    const uint64_t ones = 0x0101010101010101;
     memcpy(to, mask, bytes);
-    size_t inside = 0;
-    uint8_t seen = 0;
-    for (size_t n = 0; n < bytes; n++) {
-        inside += to[n];
-        seen |= to[n];
+    size_t inside = 0, at = 0;
+    uint64_t seen = 0;
+    for (; at + sizeof seen <= bytes; at += sizeof seen) {
+        uint64_t eight;
+        memcpy(&eight, to + at, sizeof eight);
+        seen |= eight;
+        inside += (size_t)((eight & ones) * ones >> 56); /* the sum of eight bytes of 0 or 1 */
     }
-    return seen <= 1 ? inside : SIZE_MAX;
+    for (; at < bytes; at++) {
+        seen |= to[at];
+        inside += to[at];
+    }
+    return (seen & ~ones) == 0 ? inside : SIZE_MAX;
 }
