@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_noise",
     "augment",
+    "carve_cavity",
     "drop_sequences",
     "flip",
     "vary_intensity",
@@ -34,6 +35,16 @@ _FLAIR: Final = 1
 _ELASTIC_GRID: Final = 4
 """Control points a side of the elastic field: deformations of the size of a lobe, not of a
 lesion, so that outlines stay plausible."""
+
+_CAVITY_GRID: Final = 6
+"""Control points a side of the random field that shapes a cavity: lobes of a few centimetres."""
+
+_CAVITY_RIM: Final = 8.0
+"""Largest thickness of the tumour around a cavity, in pixels of a slice of 256."""
+
+_CAVITY_LEVELS: Final = ((0.35, 0.8), (0.08, 0.5), (0.35, 0.8))
+"""What is left of the grey level in a cavity, least and most by sequence: fluid is darkest in
+FLAIR, which suppresses it, and dark in the T1-weighted sequences."""
 
 _ONLY_POST_SHARE: Final = 0.4
 """Of the studies that lack a sequence, the share that lacks post-contrast alone (4 of 10 of the
@@ -78,6 +89,8 @@ def augment(
         moved = True
     if moved:
         image, mask = warp(image, mask, grid + (side - 1) / 2)
+    if mask.any() and rng.random() < config.cavity:
+        image = carve_cavity(image, mask, rng)
     if rng.random() < config.missing_sequence:
         image = drop_sequences(image, only_post=rng.random() < _ONLY_POST_SHARE)
     image = vary_intensity(image, config, rng)
@@ -119,6 +132,36 @@ def warp(image: Image, mask: Mask, source: NDArray[np.float32]) -> tuple[Image, 
     # 0 and 254 in place of 0 and 1: the interpolation rounds to whole levels.
     soft = cv2.remap(np.ascontiguousarray(mask) * np.uint8(254), columns, rows, cv2.INTER_LINEAR)
     return moved, (soft >= 127).astype(np.uint8)  # noqa: PLR2004
+
+
+def carve_cavity(image: Image, mask: Mask, rng: np.random.Generator) -> Image:
+    """Darken a part of the tumour as a cyst or necrosis does; it stays tumour.
+
+    The masks of the LGG dataset go around a dark cavity and never leave it out, but hardly any
+    patient has a large one: a model that sees none more takes it for a ventricle.
+
+    Parameters
+    ----------
+    image, mask
+        The slice and its mask, which must not be empty.
+    rng
+        The only source of randomness.
+    """
+    side = image.shape[0]
+    depth = cv2.distanceTransform(np.ascontiguousarray(mask), cv2.DIST_L2, 3)
+    inside = depth > rng.uniform(0.0, _CAVITY_RIM) * side / 256
+    coarse = rng.uniform(-1.0, 1.0, (_CAVITY_GRID, _CAVITY_GRID)).astype(np.float32)
+    # Over the tumour's own rectangle, so that small and large ones are carved alike.
+    left, top, width, height = cv2.boundingRect(mask)
+    box = np.s_[top : top + height, left : left + width]
+    field = np.zeros((side, side), np.float32)
+    field[box] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    hollow = (inside & (field > rng.uniform(-1.0, 0.3))).astype(np.float32)
+    share = cv2.GaussianBlur(hollow, (0, 0), rng.uniform(0.5, 2.0) * side / 256)[..., np.newaxis]
+    low, high = np.array(_CAVITY_LEVELS, np.float32).T
+    kept = rng.uniform(low, high).astype(np.float32)
+    carved: Image = np.rint(image * (1.0 - share * (1.0 - kept))).astype(np.uint8)
+    return carved
 
 
 def drop_sequences(image: Image, *, only_post: bool) -> Image:

@@ -176,6 +176,8 @@ class AugmentConfig(_Part, frozen=True, kw_only=True):
         Probability of Gaussian noise.
     noise_levels
         Its largest standard deviation in grey levels.
+    cavity
+        Probability that a part of a tumour is darkened like a cyst or necrosis; it stays tumour.
     missing_sequence
         Probability that FLAIR stands in for post-contrast or for both other sequences, as in the
         studies that lack them.
@@ -195,6 +197,7 @@ class AugmentConfig(_Part, frozen=True, kw_only=True):
     gamma: NotNegative = 0.4
     noise: Share = 0.2
     noise_levels: NotNegative = 8.0
+    cavity: Share = 0.0
     missing_sequence: Share = 0.15
 
 

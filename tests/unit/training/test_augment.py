@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scanside_training.augment import (
     add_noise,
     augment,
+    carve_cavity,
     drop_sequences,
     flip,
     vary_intensity,
@@ -153,3 +155,26 @@ def test_noise_has_the_given_deviation() -> None:
     noisy = add_noise(grey, 6.0, np.random.default_rng(4)).astype(float)
     assert noisy.std() == pytest.approx(6.0, rel=0.05)
     assert noisy.mean() == pytest.approx(128.0, abs=0.2)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_cavity_is_dark_and_inside_the_tumour(seed: int) -> None:
+    image, mask = slice_and_mask()
+    carved = carve_cavity(image, mask, np.random.default_rng(seed))
+    assert (carved.shape, carved.dtype) == (image.shape, np.uint8)
+    assert (carved <= image).all()
+    # The border is soft: half a pixel's blur at this size reaches two pixels, not three.
+    far = cv2.dilate(mask, np.ones((7, 7), np.uint8)) == 0
+    assert np.array_equal(carved[far], image[far])
+
+
+def test_cavities_are_carved_and_stay_tumour() -> None:
+    config = msgspec.structs.replace(NOTHING, cavity=1.0)
+    image, mask = slice_and_mask()
+    results = [augment(image, mask, config, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(np.array_equal(result[1], mask) for result in results)
+    darkened = [(result[0][mask > 0] < image[mask > 0]).any() for result in results]
+    assert np.mean(darkened) > 0.9
+    empty = np.zeros_like(mask)
+    same, _ = augment(image, empty, config, np.random.default_rng(1))
+    assert np.array_equal(same, image)

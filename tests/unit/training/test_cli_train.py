@@ -50,3 +50,11 @@ def test_without_the_extra_it_says_how_to_install_it(tiny: Any, tmp_path: Path) 
     assert done.returncode == 8
     assert "pip install 'scanside[train]'" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_preset_that_the_task_does_not_have_is_refused(tmp_path: Path) -> None:
+    done = without_tensorflow(
+        *("train", "classifier", "--preset", "refine", "--output", tmp_path / "out")
+    )
+    assert done.returncode == 2
+    assert "accepted for a classifier: full, phantom, reference" in " ".join(done.stderr.split())

@@ -15,7 +15,7 @@ __all__ = ["train"]
 
 CONFIGS: Final = Path(__file__).parents[1] / "configs"
 PRESETS: Final = sorted({file.stem.partition("-")[0] for file in CONFIGS.glob("*.toml")})
-"""The configurations that ship, each as NAME-classifier.toml and NAME-segmenter.toml."""
+"""The configurations that ship, as NAME-classifier.toml, NAME-segmenter.toml or both."""
 
 
 @click.command()
@@ -123,9 +123,11 @@ def _config_file(task: str, given: Path | None, preset: str | None) -> Path:
         raise click.UsageError("give either --config FILE or --preset NAME")
     if given is not None:
         return given
-    if preset not in PRESETS:
-        raise click.UsageError(f"--preset {preset}; accepted: {', '.join(PRESETS)}")
-    return CONFIGS / f"{preset}-{task}.toml"
+    shipped = CONFIGS / f"{preset}-{task}.toml"
+    if preset not in PRESETS or not shipped.is_file():
+        names = [name for name in PRESETS if (CONFIGS / f"{name}-{task}.toml").is_file()]
+        raise click.UsageError(f"--preset {preset}; accepted for a {task}: {', '.join(names)}")
+    return shipped
 
 
 def _beside(config_file: Path, value: str | None, name: str, kind: str) -> Path:
