@@ -80,8 +80,8 @@ class Bundle(NamedTuple):
         """
         return _read_verified(bundle_store(self.path), field, self.manifest.files()[field])
 
-    def read_model(self, role: Role, precision: Precision) -> bytes:
-        """Return the verified content of a model file.
+    def model(self, role: Role, precision: Precision) -> ModelFile:
+        """Return what the manifest says of a model file.
 
         Parameters
         ----------
@@ -93,13 +93,30 @@ class Bundle(NamedTuple):
         Raises
         ------
         BundleError
-            If the bundle has no such precision, or the file is not what the manifest says.
+            If the bundle has no such precision.
         """
-        if precision not in self.manifest.models[role]:
+        held = self.manifest.models[role]
+        if precision not in held:
             raise BundleError(
                 f"{self.path}: the bundle holds no {precision} {role}",
                 accepted=f"--precision {'|'.join(self.manifest.precisions)} with this bundle",
             )
+        return held[precision]
+
+    def read_model(self, role: Role, precision: Precision) -> bytes:
+        """Return the verified content of a model file.
+
+        Parameters
+        ----------
+        role, precision
+            As for `model`.
+
+        Raises
+        ------
+        BundleError
+            If the bundle has no such precision, or the file is not what the manifest says.
+        """
+        self.model(role, precision)
         return self.read(f"$.models.{role}.{precision}")
 
 

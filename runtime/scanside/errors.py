@@ -11,6 +11,7 @@
     ├── BenchmarkInvalidError         6  a measurement that may not be quoted
     ├── IndeterminateError            7  indeterminate results, with ``--strict``
     ├── BackendError                  8  a backend that cannot be used here
+    │   ├── DeviceLostError           8  a device that this process can't use any more
     │   └── ExtraNotInstalledError    8  an optional dependency that is not installed
     ├── OutputError                   9  a result that could not be written
     └── InternalError                70  a defect of scanside itself
@@ -27,6 +28,7 @@ __all__ = [
     "BackendError",
     "BenchmarkInvalidError",
     "BundleError",
+    "DeviceLostError",
     "EngineError",
     "ExtraNotInstalledError",
     "IndeterminateError",
@@ -128,6 +130,14 @@ class BackendError(ScansideError):
     """A backend that cannot be used on this machine."""
 
     exit_code = 8
+
+
+class DeviceLostError(BackendError):
+    """A device that this process can't use any more: only a new process can.
+
+    Whoever serves requests ends the process on it, with this exit code, and lets its supervisor
+    start another one.
+    """
 
 
 class ExtraNotInstalledError(BackendError):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "ON_CPU", "ON_GPU", "Loaded", "load"]
 
 ON_GPU: Final = {
+    "tensorrt": "scanside.backends.tensorrt",
     "ort-trt": "scanside.backends.orttrt",
     "cuda": "scanside.backends.cuda",
 }
@@ -32,11 +33,9 @@ ON_CPU: Final = {
 }
 """Backends on the CPU; ``auto`` takes the faster of those that are installed, see `choice`."""
 
-BACKENDS: Final = ON_GPU | ON_CPU
-"""Backends by name: the module that has ``load(bundle, precision, *, lanes)``."""
-
-_WITHOUT: Final = ("tensorrt",)
-"""Names of the command line that this version has no backend for."""
+BACKENDS: Final = ON_GPU | ON_CPU | {"tensorrt-rtx": "scanside.backends.tensorrt_rtx"}
+"""Backends by name: the module that has ``load(bundle, precision, *, lanes)``. Engines of
+TensorRT-RTX are built ahead of time for desktop GPUs; ``auto`` does not look for them."""
 
 
 class Loaded(NamedTuple):
@@ -88,12 +87,6 @@ def load(
     wanted = precision or bundle.manifest.default_precision
     if name == "auto":
         return _best(bundle, wanted, streaming=streaming)
-    if name in _WITHOUT:
-        raise BackendError(
-            f"this version of scanside has no {name} backend",
-            accepted=", ".join(("auto", *BACKENDS)),
-            remedy="use --backend cpu, or --backend auto for the fastest one there is",
-        )
     if name not in BACKENDS:
         raise UsageError(f"there is no backend {name!r}", accepted=", ".join(("auto", *BACKENDS)))
     return Loaded(_load(name, bundle, wanted, streaming=streaming), None)

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-__all__ = ["driver_missing", "provider_missing"]
+__all__ = ["DRIVER", "driver_missing", "provider_missing"]
 
-_DRIVER: Final = "libcuda.so.1"
+DRIVER: Final = "libcuda.so.1"
 """The driver's own library, by the name that every CUDA program loads it with."""
 
 
@@ -20,9 +20,9 @@ def driver_missing() -> str | None:
     more, and whoever uses the device finds out.
     """
     try:
-        ctypes.CDLL(_DRIVER)
+        ctypes.CDLL(DRIVER)
     except OSError:
-        return f"there is no NVIDIA driver here ({_DRIVER} can't be loaded)"
+        return f"there is no NVIDIA driver here ({DRIVER} can't be loaded)"
     return None
 
 

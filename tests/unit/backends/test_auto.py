@@ -29,7 +29,7 @@ def bundle(toy_path: Path) -> Bundle:
 
 @pytest.fixture
 def without_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia, "_DRIVER", "libno-such-driver.so.1")
+    monkeypatch.setattr(nvidia, "DRIVER", "libno-such-driver.so.1")
 
 
 class Gpu:

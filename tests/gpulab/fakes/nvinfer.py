@@ -1,0 +1,502 @@
+"""TensorRT without a GPU, below NVIDIA's real Python bindings of any version.
+
+``install()`` gives the factories of the empty libraries (``nvinfer.c``) objects of this module and
+returns the bindings: Python's side of every call, its types, its signatures, when it gives the
+interpreter free, are NVIDIA's own. What an engine computes is ONNX Runtime's work, started where the
+fake driver's stream comes to it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from objects import DIMS, Library, Object, Pointer, virtual
+
+from fake_engine import FakeEngine, Profile, make_plan
+from fake_tensorrt import TRT_LAYERS
+
+_Name, _Number, _Size, _Yes = ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_bool
+_TYPES = {np.float32: 0, np.float16: 1, np.uint8: 5}
+_INPUT, _OUTPUT = 1, 2
+_VERBOSE = 4
+_ACTIVATIONS = 4096
+
+Work = ctypes.CFUNCTYPE(None, _Size)
+
+
+class Driver:
+    """The fake driver's side that TensorRT sees: memory, and a stream that takes work."""
+
+    def __init__(self) -> None:
+        self.library = ctypes.CDLL("libcuda.so.1")
+        self.library.fake_cuda_launch.argtypes = [Pointer, Work, _Size]
+        self.library.fake_cuda_holds.argtypes = [_Size, _Size]
+        self._work: list[Any] = []
+        self._do = Work(lambda number: self._work[number]())
+
+    def launch(self, stream: int, work: Any) -> bool:
+        self._work.append(work)
+        return self.library.fake_cuda_launch(stream, self._do, len(self._work) - 1) == 0
+
+    def view(self, address: int, shape: tuple[int, ...], dtype: Any) -> Any:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        assert self.library.fake_cuda_holds(address, size), f"{address:x} has no {size} bytes"
+        held = (ctypes.c_uint8 * size).from_address(address)
+        return np.frombuffer(held, dtype).reshape(shape)
+
+
+class HostMemory(Object):
+    table = "VHostMemory"
+
+    def __init__(self, library: Library, content: bytes) -> None:
+        self._content = ctypes.create_string_buffer(content, len(content))
+        super().__init__(library)
+
+    @virtual(Pointer)
+    def data(self) -> int:
+        return ctypes.addressof(self._content)
+
+    @virtual(_Size)
+    def size(self) -> int:
+        return len(self._content)
+
+
+class Tensor(Object):
+    table = "VTensor"
+
+    def __init__(self, library: Library, name: str, shape: tuple[int, ...]) -> None:
+        self._name, self._shape = _Name(name.encode()), shape
+        super().__init__(library)
+
+    @virtual(Pointer)
+    def getName(self) -> Any:  # noqa: N802
+        return ctypes.cast(self._name, Pointer).value
+
+    @virtual(DIMS)
+    def getDimensions(self) -> tuple[int, ...]:  # noqa: N802
+        return self._shape
+
+
+class Network(Object):
+    table = "VNetworkDefinition"
+
+    def __init__(self, library: Library, flags: int) -> None:
+        self.flags = flags
+        self.model = b""
+        self.inputs: list[Tensor] = []
+        super().__init__(library)
+
+    @virtual(_Number)
+    def getNbInputs(self) -> int:  # noqa: N802
+        return len(self.inputs)
+
+    @virtual(_Number)
+    def getNbLayers(self) -> int:  # noqa: N802
+        return 4
+
+    @virtual(Pointer, _Number)
+    def getInput(self, index: int) -> Tensor:  # noqa: N802
+        return self.inputs[index]
+
+
+class OptimizationProfile(Object):
+    table = "VOptimizationProfile"
+
+    def __init__(self, library: Library) -> None:
+        self.batches: dict[int, int] = {}
+        super().__init__(library)
+        # TensorRT 8 passes a shape by value, later versions pass its address.
+        kind = library.dims if library.major == 8 else Pointer
+        type(self).setDimensions.signature = type(self).setDimensions.signature._replace(  # type: ignore[attr-defined]
+            words=(_Name, _Number, kind)
+        )
+
+    @virtual(_Yes, _Name, _Number, Pointer)
+    def setDimensions(self, name: bytes, which: int, shape: Any) -> bool:  # noqa: N802, ARG002
+        self.batches[which] = (
+            shape.sizes[0] if self.library.major == 8 else self.library.shape(shape)[0]
+        )
+        return True
+
+
+class TimingCache(Object):
+    table = "VTimingCache"
+
+    def __init__(self, library: Library, content: bytes) -> None:
+        self._content = content
+        super().__init__(library)
+
+    @virtual(Pointer)
+    def serialize(self) -> HostMemory:
+        return HostMemory(self.library, self._content + b"+timed")
+
+
+class BuilderConfig(Object):
+    table = "VBuilderConfig"
+
+    def __init__(self, library: Library) -> None:
+        self.flags: set[int] = set()
+        self.set: dict[str, Any] = {}
+        self.profile: OptimizationProfile | None = None
+        self.timing: Object | None = None
+        self.monitor = 0
+        super().__init__(library)
+
+    @virtual(None, _Number)
+    def setFlag(self, flag: int) -> None:  # noqa: N802
+        self.flags.add(flag)
+
+    @virtual(None, _Number)
+    def clearFlag(self, flag: int) -> None:  # noqa: N802
+        self.flags.discard(flag)
+
+    @virtual(None, _Number, _Size)
+    def setMemoryPoolLimit(self, pool: int, size: int) -> None:  # noqa: N802
+        self.set[f"pool {pool}"] = size
+
+    @virtual(_Number, Pointer)
+    def addOptimizationProfile(self, profile: int) -> int:  # noqa: N802
+        held = self.library.objects[profile]
+        assert isinstance(held, OptimizationProfile)
+        self.profile = held
+        return 0
+
+    @virtual(None, _Number)
+    def setProfilingVerbosity(self, verbosity: int) -> None:  # noqa: N802
+        self.set["verbosity"] = verbosity
+
+    @virtual(None, _Number)
+    def setBuilderOptimizationLevel(self, level: int) -> None:  # noqa: N802
+        self.set["level"] = level
+
+    @virtual(_Yes, _Number)
+    def setHardwareCompatibilityLevel(self, level: int) -> bool:  # noqa: N802
+        self.set["hardware"] = level
+        return True
+
+    @virtual(None, _Number, _Yes)
+    def setPreviewFeature(self, feature: int, enabled: bool) -> None:  # noqa: N802, FBT001
+        self.set[f"preview {feature}"] = enabled
+
+    @virtual(Pointer, Pointer, _Size)
+    def createTimingCache(self, start: int, size: int) -> TimingCache:  # noqa: N802
+        return TimingCache(self.library, ctypes.string_at(start, size) if size else b"")
+
+    @virtual(_Yes, Pointer, _Yes)
+    def setTimingCache(self, cache: int, ignore: bool) -> bool:  # noqa: N802, FBT001
+        assert not ignore
+        self.timing = self.library.objects[cache]
+        return True
+
+    @virtual(Pointer)
+    def getTimingCache(self) -> Object | None:  # noqa: N802
+        return self.timing
+
+    @virtual(None, Pointer)
+    def setProgressMonitor(self, monitor: int) -> None:  # noqa: N802
+        self.monitor = monitor
+
+
+class Builder(Object):
+    table = "VBuilder"
+
+    def __init__(self, library: Library, logger: int) -> None:
+        self._logger = logger
+        super().__init__(library)
+
+    @virtual(Pointer, ctypes.c_uint)
+    def createNetworkV2(self, flags: int) -> Network:  # noqa: N802
+        return Network(self.library, flags)
+
+    @virtual(Pointer)
+    def createBuilderConfig(self) -> BuilderConfig:  # noqa: N802
+        return BuilderConfig(self.library)
+
+    @virtual(Pointer)
+    def createOptimizationProfile(self) -> OptimizationProfile:  # noqa: N802
+        return OptimizationProfile(self.library)
+
+    @virtual(Pointer, Pointer, Pointer)
+    def buildSerializedNetwork(self, network: int, config: int) -> HostMemory | int:  # noqa: N802
+        net, conf = self.library.objects[network], self.library.objects[config]
+        assert isinstance(net, Network)
+        assert isinstance(conf, BuilderConfig)
+        if not net.model or conf.profile is None:
+            return 0
+        self._progress(conf)
+        low, best, high = (conf.profile.batches[which] for which in range(3))
+        profile: Profile = (low, best, high)
+        return HostMemory(self.library, make_plan(net.model, self.library.version, profile))
+
+    def _progress(self, config: BuilderConfig) -> None:
+        for layer in range(4):
+            self.library.call(
+                "ILogger", "log", self._logger, None, (_Number, _VERBOSE),
+                (_Name, f"=== Computing costs for layer {layer}".encode()),
+            )  # fmt: skip
+        if config.monitor:
+            name = (_Name, b"Building")
+            steps: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
+                ("phaseStart", None, (name, (_Name, None), (_Number, 2))),
+                ("stepComplete", _Yes, (name, (_Number, 0))),
+                ("phaseFinish", None, (name,)),
+            )
+            for method, result, words in steps:
+                self.library.call("IProgressMonitor", method, config.monitor, result, *words)
+
+
+class ParserError(Object):
+    table, plain = "IParserError", True
+
+    @virtual(_Number)
+    def code(self) -> int:
+        return 1
+
+    @virtual(Pointer)
+    def desc(self) -> Any:
+        self._text = _Name(b"this is no ONNX model")
+        return ctypes.cast(self._text, Pointer).value
+
+
+class Parser(Object):
+    table, plain = "IParser", True
+
+    def __init__(self, library: Library, network: Network) -> None:
+        self._network = network
+        self._errors: list[ParserError] = []
+        super().__init__(library)
+
+    @virtual(_Yes, Pointer, _Size, _Name)
+    def parse(self, start: int, size: int, _: bytes | None) -> bool:
+        content = ctypes.string_at(start, size)
+        try:
+            engine = FakeEngine(make_plan(content, "", (1, 1, 1)), "")
+        except Exception:  # noqa: BLE001 - ONNX Runtime's errors share no base class
+            self._errors.append(ParserError(self.library))
+            return False
+        self._network.model = content
+        self._network.inputs = [
+            Tensor(self.library, held.name, held.shape) for held in engine.tensors if held.is_input
+        ]
+        return True
+
+    @virtual(_Number)
+    def getNbErrors(self) -> int:  # noqa: N802
+        return len(self._errors)
+
+    @virtual(Pointer, _Number)
+    def getError(self, index: int) -> ParserError:  # noqa: N802
+        return self._errors[index]
+
+
+class Runtime(Object):
+    table = "VRuntime"
+
+    @virtual(None, Pointer)
+    def setErrorRecorder(self, recorder: int) -> None:  # noqa: N802
+        self.library.recorder = recorder
+
+    @virtual(None, _Yes)
+    def setEngineHostCodeAllowed(self, allowed: bool) -> None:  # noqa: N802, FBT001
+        """Take it; a fake plan has no code."""
+
+    @virtual(Pointer, Pointer, _Size)
+    def deserializeCudaEngine(self, start: int, size: int) -> Object | int:  # noqa: N802
+        try:
+            return Engine(self.library, ctypes.string_at(start, size))
+        except ValueError as error:
+            self.library.report(2, str(error))
+            return 0
+
+
+class EngineInspector(Object):
+    table = "VEngineInspector"
+
+    @virtual(Pointer, _Number)
+    def getEngineInformation(self, form: int) -> Any:  # noqa: N802, ARG002
+        self._text = _Name(json.dumps({"Layers": TRT_LAYERS}).encode())
+        return ctypes.cast(self._text, Pointer).value
+
+
+class Engine(Object):
+    table = "VCudaEngine"
+
+    def __init__(self, library: Library, plan: bytes) -> None:
+        self.fake = FakeEngine(plan, library.version)
+        self.names = [_Name(tensor.name.encode()) for tensor in self.fake.tensors]
+        super().__init__(library)
+
+    def _tensor(self, name: bytes) -> Any:
+        return self.fake.tensor(name.decode())
+
+    @virtual(_Number)
+    def getNbIOTensors(self) -> int:  # noqa: N802
+        return len(self.names)
+
+    @virtual(Pointer, _Number)
+    def getIOTensorName(self, index: int) -> Any:  # noqa: N802
+        return ctypes.cast(self.names[index], Pointer).value
+
+    @virtual(DIMS, _Name)
+    def getTensorShape(self, name: bytes) -> tuple[int, ...]:  # noqa: N802
+        shape: tuple[int, ...] = self._tensor(name).shape
+        return shape
+
+    @virtual(_Number, _Name)
+    def getTensorDataType(self, name: bytes) -> int:  # noqa: N802
+        return _TYPES[self._tensor(name).dtype]
+
+    @virtual(_Number, _Name)
+    def getTensorIOMode(self, name: bytes) -> int:  # noqa: N802
+        return _INPUT if self._tensor(name).is_input else _OUTPUT
+
+    @virtual(DIMS, _Name, _Number, _Number)
+    def getProfileShape(self, name: bytes, _: int, which: int) -> tuple[int, ...]:  # noqa: N802
+        return (self.fake.profile[which], *self._tensor(name).shape[1:])
+
+    @virtual(_Size)
+    def getDeviceMemorySize(self) -> int:  # noqa: N802
+        return _ACTIVATIONS
+
+    @virtual(ctypes.c_int64)
+    def getDeviceMemorySizeV2(self) -> int:  # noqa: N802
+        return _ACTIVATIONS
+
+    @virtual(Pointer, _Number)
+    def createExecutionContext(self, strategy: int) -> Object:  # noqa: N802
+        if self.library.major > 8:
+            assert strategy == 2, "the library would allocate memory of its own"  # noqa: PLR2004
+        return Context(self.library, self)
+
+    @virtual(Pointer)
+    def createExecutionContextWithoutDeviceMemory(self) -> Object:  # noqa: N802
+        return Context(self.library, self)
+
+    @virtual(Pointer)
+    def createEngineInspector(self) -> EngineInspector:  # noqa: N802
+        return EngineInspector(self.library)
+
+
+class Context(Object):
+    """An execution context. Two that share memory have to be kept apart by one stream."""
+
+    table = "VExecutionContext"
+    _users: dict[int, int] = {}  # noqa: RUF012 - stream by memory, of the whole process
+
+    def __init__(self, library: Library, engine: Engine) -> None:
+        self._engine = engine
+        self._addresses: dict[str, int] = {}
+        self._shape: tuple[int, ...] = ()
+        self._memory = self._profiler = 0
+        super().__init__(library)
+
+    @virtual(Pointer)
+    def getEngine(self) -> Engine:  # noqa: N802
+        return self._engine
+
+    @virtual(None, Pointer)
+    def setErrorRecorder(self, recorder: int) -> None:  # noqa: N802
+        self.library.recorder = recorder
+
+    @virtual(None, Pointer)
+    def setProfiler(self, profiler: int) -> None:  # noqa: N802
+        self._profiler = profiler or 0
+
+    @virtual(None, Pointer)
+    def setDeviceMemory(self, memory: int) -> None:  # noqa: N802
+        self._memory = memory
+
+    @virtual(None, Pointer, ctypes.c_int64)
+    def setDeviceMemoryV2(self, memory: int, size: int) -> None:  # noqa: N802
+        assert DRIVER.library.fake_cuda_holds(memory, size)
+        self._memory = memory
+
+    @virtual(_Yes, _Name, Pointer)
+    def setTensorAddress(self, name: bytes, address: int) -> bool:  # noqa: N802
+        self._addresses[name.decode()] = address
+        return self._engine.fake.tensor(name.decode()) is not None
+
+    @virtual(_Yes, _Name, Pointer)
+    def setInputShape(self, name: bytes, address: int) -> bool:  # noqa: N802
+        shape = self.library.shape(address)
+        if not self._engine.fake.takes(shape):
+            self.library.report(2, f"{name.decode()}: {shape} is not within the profile")
+            return False
+        self._shape = shape
+        return True
+
+    @virtual(_Number, _Number, Pointer)
+    def inferShapes(self, room: int, names: int) -> int:  # noqa: N802, ARG002
+        return 0 if self._shape else 1
+
+    @virtual(DIMS, _Name)
+    def getTensorShape(self, name: bytes) -> tuple[int, ...]:  # noqa: N802
+        tensor = self._engine.fake.tensor(name.decode())
+        assert tensor is not None
+        return self._shape[:1] + tensor.shape[1:]
+
+    @virtual(_Yes, Pointer)
+    def enqueueV3(self, stream: int) -> bool:  # noqa: N802
+        engine = self._engine.fake
+        for ready, what in (
+            (self._shape, "a shape"), (self._memory, "memory"), (stream, "a stream of its own"),
+            (len(self._addresses) == len(engine.tensors), "an address for every tensor"),
+        ):  # fmt: skip
+            if not ready:
+                self.library.report(2, f"the context has not got {what}")
+                return False
+        assert self._users.setdefault(self._memory, stream) == stream, "two streams, one memory"
+        source, result = (self._addresses[tensor.name] for tensor in engine.tensors)
+        shape = self._shape
+
+        def compute() -> None:
+            done = engine.compute(DRIVER.view(source, shape, np.uint8))
+            np.copyto(DRIVER.view(result, done.shape, np.float32), done)
+
+        if not DRIVER.launch(stream, compute):
+            self.library.report(2, "the launch failed")
+            return False
+        if self._profiler:
+            self.library.call(
+                "IProfiler", "reportLayerTime", self._profiler, None,
+                (_Name, b"conv1"), (ctypes.c_float, 0.5),
+            )  # fmt: skip
+        return True
+
+
+DRIVER = Driver()
+_installed: list[Any] = []
+
+
+def install() -> tuple[Any, Library]:
+    """Return the real bindings, with this below them, and what a test may look into.
+
+    ``SCANSIDE_GPULAB_TABLES`` is the file that ``probe.py`` wrote for this version.
+    """
+    import tensorrt_bindings as trt
+
+    tables = json.loads(Path(os.environ["SCANSIDE_GPULAB_TABLES"]).read_text(encoding="utf-8"))
+    library = Library(trt.__version__, tables)
+    nvinfer = ctypes.CDLL(f"libnvinfer.so.{library.major}")
+    parser = ctypes.CDLL(f"libnvonnxparser.so.{library.major}")
+
+    def network(address: int) -> Network:
+        held = library.objects[address]
+        assert isinstance(held, Network)
+        return held
+
+    _hook(nvinfer, "createInferRuntime_INTERNAL", lambda *_: Runtime(library).address)
+    _hook(nvinfer, "createInferBuilder_INTERNAL", lambda it, *_: Builder(library, it).address)
+    _hook(parser, "createNvOnnxParser_INTERNAL", lambda it, *_: Parser(library, network(it)).address)
+    return trt, library
+
+
+def _hook(library: Any, name: str, factory: Any) -> None:
+    called = ctypes.CFUNCTYPE(Pointer, Pointer, Pointer, Pointer)(factory)
+    _installed.append(called)
+    Pointer.in_dll(library, f"hook_{name}").value = ctypes.cast(called, Pointer).value
