@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -61,18 +62,23 @@ class Gpu:
         self.log: list[str] = []
         self.bytes: Counter[str] = Counter()
         self.live: dict[int, Any] = {}
-        self.streams: dict[int, Stream] = {}
+        self.streams: WeakValueDictionary[int, Stream] = WeakValueDictionary()
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.objects = 0
         self.retained = 0
         self.sticky = ""
-        self._failures: dict[str, tuple[int, str, bool]] = {}
+        self._failures: dict[str, tuple[int, int, str]] = {}
         self._numbers = itertools.count(0x1000, 0x1000)
         self._current = threading.local()
 
-    def fail(self, call: str, *, at: int = 1, text: str = "injected", sticky: bool = False) -> None:
-        """Let the n-th call from now fail, and with `sticky` every one after it."""
-        self._failures[call] = (self.calls[call] + at, text, sticky)
+    def fail(self, call: str, at: int, times: int, text: str) -> None:
+        """Let the n-th call from now fail; 0 times: and every call of any kind after it."""
+        self._failures[call] = (self.calls[call] + at, times, text)
+
+    def heal(self) -> None:
+        """Let nothing fail any more."""
+        self.sticky = ""
+        self._failures.clear()
 
     def call(self, name: str, *, context: bool = True) -> None:
         """Take note of a call; fail where it has to."""
@@ -81,9 +87,9 @@ class Gpu:
         self.log.append(name)
         if context and not self.stack:
             raise CudaError(f"{name} failed: invalid device context")
-        at, text, sticky = self._failures.get(name, (0, "", False))
-        if self.calls[name] == at:
-            self.sticky = text if sticky else ""
+        at, times, text = self._failures.get(name, (0, 1, ""))
+        if at and at <= self.calls[name] < at + max(times, 1):
+            self.sticky = "" if times else text
             raise (OutOfMemoryError if text == "out of memory" else CudaError)(
                 f"{name} failed: {text}"
             )
@@ -115,27 +121,34 @@ class Gpu:
 
 class Stream:
     def __init__(self, gpu: Gpu, flags: int = 0) -> None:
+        self.gpu = gpu
+        gpu.objects += 1
         gpu.call("cuStreamCreate")
         assert flags == 1, "a stream that waits for the default one"
-        self.gpu = gpu
         self.handle = next(gpu._numbers)
         self.pending: list[Callable[[], None]] = []
         self.captured: list[Callable[[], None]] | None = None
-        self.done = 0
+        self.given = self.done = 0
+        self._one = threading.Lock()
         gpu.streams[self.handle] = self
-        gpu.objects += 1
 
     def __del__(self) -> None:
         self.gpu.objects -= 1
 
     def give(self, work: Callable[[], None]) -> None:
-        (self.pending if self.captured is None else self.captured).append(work)
+        if self.captured is None:
+            self.pending.append(work)
+            self.given += 1
+        else:
+            self.captured.append(work)
 
     def run(self, until: int | None = None) -> None:
         """Compute what was given, or the first so many of all that ever was."""
-        while self.pending and (until is None or self.done < until):
-            self.pending.pop(0)()
-            self.done += 1
+        with self._one:  # whoever waits, the steps come one after the other
+            while self.pending and (until is None or self.done < until):
+                self.pending[0]()
+                del self.pending[0]
+                self.done += 1
 
     def synchronize(self) -> None:
         self.gpu.call("cuStreamSynchronize")
@@ -144,18 +157,18 @@ class Stream:
 
 class Event:
     def __init__(self, gpu: Gpu, flags: int) -> None:
-        gpu.call("cuEventCreate")
         self.gpu = gpu
+        gpu.objects += 1
+        gpu.call("cuEventCreate")
         self.flags = flags
         self._recorded: tuple[Stream, int] | None = None
-        gpu.objects += 1
 
     def __del__(self) -> None:
         self.gpu.objects -= 1
 
     def record(self, stream: Stream) -> None:
         self.gpu.call("cuEventRecord")
-        self._recorded = (stream, stream.done + len(stream.pending))
+        self._recorded = (stream, stream.given)
 
     def synchronize(self) -> None:
         self.gpu.call("cuEventSynchronize")
@@ -188,17 +201,15 @@ def pycuda(gpu: Gpu, *, devices: int = 1) -> Any:  # noqa: C901 - small function
             gpu.stack.append(self)
 
         @staticmethod
-        def pop() -> None:
-            gpu.stack.pop()
-
-        @staticmethod
         def synchronize() -> None:
             gpu.call("cuCtxSynchronize")
-            for stream in gpu.streams.values():
+            for stream in list(gpu.streams.values()):
                 stream.run()
 
         def detach(self) -> None:
             gpu.retained -= 1
+            if self in gpu.stack:
+                gpu.stack.remove(self)
 
     class Device:
         def __init__(self, number: int) -> None:
@@ -264,12 +275,23 @@ class Driver:
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
 
-    def _code(self, name: str) -> int:
+    def _code(self, name: str, *, context: bool = True) -> int:
         try:
-            self._gpu.call(name)
+            self._gpu.call(name, context=context)
         except CudaError:
             return 700 if self._gpu.sticky else 900
         return 0
+
+    def cuCtxPushCurrent_v2(self, context: Any) -> int:  # noqa: N802
+        if code := self._code("cuCtxPushCurrent", context=False):
+            return code
+        self._gpu.stack.append(context)
+        return 0
+
+    def cuCtxPopCurrent_v2(self, context: None) -> int:  # noqa: N802
+        assert context is None
+        self._gpu.stack.pop()
+        return self._code("cuCtxPopCurrent", context=False)
 
     def cuStreamBeginCapture_v2(self, stream: Any, mode: int) -> int:  # noqa: N802
         assert mode == 1, "a capture that other threads could break"
@@ -357,7 +379,7 @@ class _Context:
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         if self._trt.asked("set_tensor_address"):
-            return False
+            return bool(self._trt.report(f"{name}: {address:x} is refused"))
         self._addresses[name] = address
         return self._engine.fake.tensor(name) is not None
 
@@ -368,14 +390,17 @@ class _Context:
         return True
 
     def infer_shapes(self) -> list[str]:
-        return ["image"] if self._trt.asked("infer_shapes") or not self._shape else []
+        if self._trt.asked("infer_shapes") or not self._shape:
+            self._trt.report("image: its shape is not known")
+            return ["image"]
+        return []
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self._shape[:1] + self._engine.fake.tensor(name).shape[1:]
 
     def execute_async_v3(self, handle: int) -> bool:
         gpu, engine = self._gpu, self._engine.fake
-        gpu.call("enqueue")
+        gpu.call("launch")
         if self._trt.asked("execute_async_v3"):
             return bool(self._trt.report("the enqueue failed"))
         assert self._shape
@@ -479,6 +504,66 @@ def tensorrt(gpu: Gpu, version: str = "10.3.0", *, capturable: bool | None = Non
     return module
 
 
-def libraries(gpu: Gpu, version: str = "10.3.0", **options: Any) -> Libraries:
-    """All that the backend computes with."""
-    return Libraries(tensorrt(gpu, version, **options), pycuda(gpu), Driver(gpu))
+class Machine:
+    """A device and a library, as the tests see them, and what was done with them.
+
+    Parameters
+    ----------
+    version
+        Of TensorRT.
+    integrated
+        Whether the device shares the host's memory.
+    devices
+        How many there are.
+    capturable
+        What TensorRT-RTX says of capturing; none for TensorRT, which is not asked.
+    """
+
+    def __init__(
+        self, version: str, *, integrated: bool = False, devices: int = 1,
+        capturable: bool | None = None,
+    ) -> None:  # fmt: skip
+        self._gpu = Gpu(integrated=integrated)
+        trt = tensorrt(self._gpu, version, capturable=capturable)
+        self.libraries = Libraries(trt, pycuda(self._gpu, devices=devices), Driver(self._gpu))
+        self.version = version
+        self.host_code: list[tuple[str, Any]] = trt.host_code
+        self.refuse: set[str] = trt.refuse
+        """Methods of TensorRT, as Python names them, that say no from then on."""
+
+    def fail(self, call: str, *, at: int = 1, times: int = 1, text: str = "injected") -> None:
+        """Let the n-th call of the driver from now fail; 0 times: and all calls after it."""
+        self._gpu.fail(call, at, times, text)
+
+    def heal(self) -> None:
+        """Let nothing fail any more."""
+        self._gpu.heal()
+        self.refuse.clear()
+
+    @property
+    def calls(self) -> Counter[str]:
+        """Calls of the driver by name, without versions, and ``launch`` for each enqueue."""
+        return Counter(self._gpu.calls)
+
+    def threads(self, call: str) -> int:
+        """Number of threads that have made a call."""
+        return len(self._gpu.threads.get(call, ()))
+
+    @property
+    def bytes(self) -> Counter[str]:
+        """Bytes copied, ``host to device`` and ``device to host``."""
+        return Counter(self._gpu.bytes)
+
+    @property
+    def held(self) -> dict[str, int]:
+        """What was allocated or made and not freed."""
+        gpu = self._gpu
+        return {
+            "memory": len(gpu.live), "objects": gpu.objects + len(gpu.graphs),
+            "contexts": gpu.retained,
+        }  # fmt: skip
+
+    @property
+    def defects(self) -> list[str]:
+        """What went wrong in the fake itself."""
+        return []

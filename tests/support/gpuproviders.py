@@ -69,7 +69,7 @@ class GpuProviders:
         patch.setattr(onnxruntime, "SessionOptions", partial(_Options, self))
         patch.setattr(onnxruntime, "InferenceSession", partial(_Session, self))
         patch.setattr(onnxruntime.OrtValue, "ortvalue_from_shape_and_type", on_device)
-        patch.setattr(nvidia, "_DRIVER", None)  # CDLL(None) is this process: it can be loaded
+        patch.setattr(nvidia, "DRIVER", None)  # CDLL(None) is this process: it can be loaded
 
     def keep_engines(self, providers: Sequence[tuple[str, Mapping[str, str]]]) -> None:
         """Write what TensorRT's provider would keep, where it was told to and has not."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from scanside.contract import Precision
+    from scanside.contract import Precision, Role
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "ProfilesLayers"]
 
 
 class Backend(Protocol):
@@ -64,7 +64,7 @@ class Backend(Protocol):
         Raises
         ------
         BackendError
-            If the device fails.
+            If the device fails; `DeviceLostError` if this process can't use it any more.
         """
 
     def segment(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -83,7 +83,7 @@ class Backend(Protocol):
         Raises
         ------
         BackendError
-            If the device fails.
+            As `classify`.
         """
 
     def describe(self) -> dict[str, str]:
@@ -91,3 +91,31 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free everything; the backend can't be used afterwards."""
+
+
+@runtime_checkable
+class ProfilesLayers(Protocol):
+    """A backend that can time every layer of its models."""
+
+    def profile_layers(
+        self, images: NDArray[np.uint8], runs: int
+    ) -> dict[Role, dict[str, list[float]]]:
+        """Time every layer of both models; slower than computing, and nothing to measure by.
+
+        Parameters
+        ----------
+        images
+            uint8 ``[N, 256, 256, 3]``, C-contiguous.
+        runs
+            How often.
+
+        Returns
+        -------
+        dict
+            By model and layer, in the order of their computation: milliseconds of each run.
+
+        Raises
+        ------
+        BackendError
+            As `Backend.classify`.
+        """

@@ -39,8 +39,8 @@ typedef struct {
     long count;
     pthread_t threads[THREADS];
     int thread_count;
-    long fail_at;
-    int fail_code, fail_sticky;
+    long fail_at, fail_times;
+    int fail_code;
 } Call;
 
 static Call calls[NAMES];
@@ -70,10 +70,9 @@ static int enter(const char *name) {
     if (log_length + strlen(name) + 2 < sizeof log_text)
         log_length += sprintf(log_text + log_length, "%s\n", name);
     int code = sticky_error;
-    if (call->fail_at && call->count == call->fail_at) {
-        code = call->fail_code;
-        if (call->fail_sticky) sticky_error = code;
-    }
+    long nth = call->fail_at ? call->count - call->fail_at : -1;
+    if (nth == 0 && !call->fail_times) sticky_error = call->fail_code;
+    if (nth == 0 || (nth > 0 && nth < call->fail_times)) code = call->fail_code;
     pthread_mutex_unlock(&lock);
     return code;
 }
@@ -227,7 +226,7 @@ int cuMemGetInfo_v2(size_t *unused, size_t *total) {
 
 typedef struct { void *to; const void *from; size_t size; long *counter; Work work; uintptr_t word; } Step;
 typedef struct { Step *steps; long count, done, room; } Steps;
-typedef struct { Steps queue; Steps *captured; int running, broken; } Stream;
+typedef struct Stream { Steps queue; Steps *captured; int running, broken; struct Stream *next; } Stream;
 typedef struct { Stream *stream; long until; } Event;
 
 static void append(Steps *steps, Step step) {
@@ -262,7 +261,7 @@ static void run(Stream *stream, long until) {
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
 }
-static Stream *streams[64];
+static Stream *streams;
 
 int cuStreamCreate(Stream **stream, unsigned flags) {
     ENTER_CONTEXT();
@@ -270,8 +269,8 @@ int cuStreamCreate(Stream **stream, unsigned flags) {
     *stream = calloc(1, sizeof **stream);
     pthread_mutex_lock(&lock);
     live_objects++;
-    for (int n = 0; n < 64; n++)
-        if (!streams[n]) { streams[n] = *stream; break; }
+    (*stream)->next = streams;
+    streams = *stream;
     pthread_mutex_unlock(&lock);
     return SUCCESS;
 }
@@ -280,7 +279,9 @@ int cuStreamDestroy_v2(Stream *stream) {
     run(stream, stream->queue.count);
     pthread_mutex_lock(&lock);
     live_objects--;
-    for (int n = 0; n < 64; n++) if (streams[n] == stream) streams[n] = NULL;
+    Stream **place = &streams;
+    while (*place != stream) place = &(*place)->next;
+    *place = stream->next;
     pthread_mutex_unlock(&lock);
     free(stream->queue.steps);
     free(stream);
@@ -294,8 +295,8 @@ int cuStreamSynchronize(Stream *stream) {
 }
 int cuCtxSynchronize(void) {
     ENTER_CONTEXT();
-    for (int n = 0; n < 64; n++)
-        if (streams[n] && !streams[n]->captured) run(streams[n], streams[n]->queue.count);
+    for (Stream *stream = streams; stream; stream = stream->next)
+        if (!stream->captured) run(stream, stream->queue.count);
     return SUCCESS;
 }
 int cuEventCreate(Event **event, unsigned flags) {
@@ -382,16 +383,17 @@ int fake_cuda_holds(uintptr_t start, size_t size) { return holds(start, size); }
 long fake_cuda_count(const char *name) { return call_named(name)->count; }
 long fake_cuda_threads(const char *name) { return call_named(name)->thread_count; }
 const char *fake_cuda_name(int number) { return number < NAMES ? calls[number].name : NULL; }
-/* The n-th call from now fails; where the error is sticky, all after it. */
-void fake_cuda_fail(const char *name, long nth, int code, int is_sticky) {
+/* The n-th call from now fails, and so many in all; 0: and all calls of any kind after it. */
+void fake_cuda_fail(const char *name, long nth, long times, int code) {
     Call *call = call_named(name);
     call->fail_at = call->count + nth;
+    call->fail_times = times;
     call->fail_code = code;
-    call->fail_sticky = is_sticky;
 }
+/* No more failures, and no thread has called anything yet. */
 void fake_cuda_heal(void) {
     sticky_error = 0;
-    for (int n = 0; n < NAMES; n++) calls[n].fail_at = 0;
+    for (int n = 0; n < NAMES; n++) calls[n].fail_at = calls[n].thread_count = 0;
 }
 /* Bytes to and from the device, bytes held there and in pinned memory, streams + events + graphs,
  * references to the primary context, allocations ever. */

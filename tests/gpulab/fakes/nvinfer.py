@@ -2,8 +2,8 @@
 
 ``install()`` gives the factories of the empty libraries (``nvinfer.c``) objects of this module and
 returns the bindings: Python's side of every call, its types, its signatures, when it gives the
-interpreter free, are NVIDIA's own. What an engine computes is ONNX Runtime's work, started where the
-fake driver's stream comes to it.
+interpreter free, are NVIDIA's own. What an engine computes is ONNX Runtime's work, started where
+the fake driver's stream comes to it.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ class Tensor(Object):
         super().__init__(library)
 
     @virtual(Pointer)
-    def getName(self) -> Any:  # noqa: N802
+    def getName(self) -> Any:
         return ctypes.cast(self._name, Pointer).value
 
     @virtual(DIMS)
-    def getDimensions(self) -> tuple[int, ...]:  # noqa: N802
+    def getDimensions(self) -> tuple[int, ...]:
         return self._shape
 
 
@@ -92,15 +92,15 @@ class Network(Object):
         super().__init__(library)
 
     @virtual(_Number)
-    def getNbInputs(self) -> int:  # noqa: N802
+    def getNbInputs(self) -> int:
         return len(self.inputs)
 
     @virtual(_Number)
-    def getNbLayers(self) -> int:  # noqa: N802
+    def getNbLayers(self) -> int:
         return 4
 
     @virtual(Pointer, _Number)
-    def getInput(self, index: int) -> Tensor:  # noqa: N802
+    def getInput(self, index: int) -> Tensor:
         return self.inputs[index]
 
 
@@ -117,7 +117,7 @@ class OptimizationProfile(Object):
         )
 
     @virtual(_Yes, _Name, _Number, Pointer)
-    def setDimensions(self, name: bytes, which: int, shape: Any) -> bool:  # noqa: N802, ARG002
+    def setDimensions(self, name: bytes, which: int, shape: Any) -> bool:
         self.batches[which] = (
             shape.sizes[0] if self.library.major == 8 else self.library.shape(shape)[0]
         )
@@ -148,57 +148,57 @@ class BuilderConfig(Object):
         super().__init__(library)
 
     @virtual(None, _Number)
-    def setFlag(self, flag: int) -> None:  # noqa: N802
+    def setFlag(self, flag: int) -> None:
         self.flags.add(flag)
 
     @virtual(None, _Number)
-    def clearFlag(self, flag: int) -> None:  # noqa: N802
+    def clearFlag(self, flag: int) -> None:
         self.flags.discard(flag)
 
     @virtual(None, _Number, _Size)
-    def setMemoryPoolLimit(self, pool: int, size: int) -> None:  # noqa: N802
+    def setMemoryPoolLimit(self, pool: int, size: int) -> None:
         self.set[f"pool {pool}"] = size
 
     @virtual(_Number, Pointer)
-    def addOptimizationProfile(self, profile: int) -> int:  # noqa: N802
+    def addOptimizationProfile(self, profile: int) -> int:
         held = self.library.objects[profile]
         assert isinstance(held, OptimizationProfile)
         self.profile = held
         return 0
 
     @virtual(None, _Number)
-    def setProfilingVerbosity(self, verbosity: int) -> None:  # noqa: N802
+    def setProfilingVerbosity(self, verbosity: int) -> None:
         self.set["verbosity"] = verbosity
 
     @virtual(None, _Number)
-    def setBuilderOptimizationLevel(self, level: int) -> None:  # noqa: N802
+    def setBuilderOptimizationLevel(self, level: int) -> None:
         self.set["level"] = level
 
     @virtual(_Yes, _Number)
-    def setHardwareCompatibilityLevel(self, level: int) -> bool:  # noqa: N802
+    def setHardwareCompatibilityLevel(self, level: int) -> bool:
         self.set["hardware"] = level
         return True
 
     @virtual(None, _Number, _Yes)
-    def setPreviewFeature(self, feature: int, enabled: bool) -> None:  # noqa: N802, FBT001
+    def setPreviewFeature(self, feature: int, enabled: bool) -> None:
         self.set[f"preview {feature}"] = enabled
 
     @virtual(Pointer, Pointer, _Size)
-    def createTimingCache(self, start: int, size: int) -> TimingCache:  # noqa: N802
+    def createTimingCache(self, start: int, size: int) -> TimingCache:
         return TimingCache(self.library, ctypes.string_at(start, size) if size else b"")
 
     @virtual(_Yes, Pointer, _Yes)
-    def setTimingCache(self, cache: int, ignore: bool) -> bool:  # noqa: N802, FBT001
+    def setTimingCache(self, cache: int, ignore: bool) -> bool:
         assert not ignore
         self.timing = self.library.objects[cache]
         return True
 
     @virtual(Pointer)
-    def getTimingCache(self) -> Object | None:  # noqa: N802
+    def getTimingCache(self) -> Object | None:
         return self.timing
 
     @virtual(None, Pointer)
-    def setProgressMonitor(self, monitor: int) -> None:  # noqa: N802
+    def setProgressMonitor(self, monitor: int) -> None:
         self.monitor = monitor
 
 
@@ -210,19 +210,19 @@ class Builder(Object):
         super().__init__(library)
 
     @virtual(Pointer, ctypes.c_uint)
-    def createNetworkV2(self, flags: int) -> Network:  # noqa: N802
+    def createNetworkV2(self, flags: int) -> Network:
         return Network(self.library, flags)
 
     @virtual(Pointer)
-    def createBuilderConfig(self) -> BuilderConfig:  # noqa: N802
+    def createBuilderConfig(self) -> BuilderConfig:
         return BuilderConfig(self.library)
 
     @virtual(Pointer)
-    def createOptimizationProfile(self) -> OptimizationProfile:  # noqa: N802
+    def createOptimizationProfile(self) -> OptimizationProfile:
         return OptimizationProfile(self.library)
 
     @virtual(Pointer, Pointer, Pointer)
-    def buildSerializedNetwork(self, network: int, config: int) -> HostMemory | int:  # noqa: N802
+    def buildSerializedNetwork(self, network: int, config: int) -> HostMemory | int:
         net, conf = self.library.objects[network], self.library.objects[config]
         assert isinstance(net, Network)
         assert isinstance(conf, BuilderConfig)
@@ -276,7 +276,7 @@ class Parser(Object):
         content = ctypes.string_at(start, size)
         try:
             engine = FakeEngine(make_plan(content, "", (1, 1, 1)), "")
-        except Exception:  # noqa: BLE001 - ONNX Runtime's errors share no base class
+        except Exception:
             self._errors.append(ParserError(self.library))
             return False
         self._network.model = content
@@ -286,27 +286,32 @@ class Parser(Object):
         return True
 
     @virtual(_Number)
-    def getNbErrors(self) -> int:  # noqa: N802
+    def getNbErrors(self) -> int:
         return len(self._errors)
 
     @virtual(Pointer, _Number)
-    def getError(self, index: int) -> ParserError:  # noqa: N802
+    def getError(self, index: int) -> ParserError:
         return self._errors[index]
 
 
 class Runtime(Object):
     table = "VRuntime"
+    _allowed = False
 
     @virtual(None, Pointer)
-    def setErrorRecorder(self, recorder: int) -> None:  # noqa: N802
+    def setErrorRecorder(self, recorder: int) -> None:
         self.library.recorder = recorder
 
+    @virtual(_Yes)
+    def getEngineHostCodeAllowed(self) -> bool:
+        return self._allowed
+
     @virtual(None, _Yes)
-    def setEngineHostCodeAllowed(self, allowed: bool) -> None:  # noqa: N802, FBT001
-        """Take it; a fake plan has no code."""
+    def setEngineHostCodeAllowed(self, allowed: bool) -> None:
+        self._allowed = allowed
 
     @virtual(Pointer, Pointer, _Size)
-    def deserializeCudaEngine(self, start: int, size: int) -> Object | int:  # noqa: N802
+    def deserializeCudaEngine(self, start: int, size: int) -> Object | int:
         try:
             return Engine(self.library, ctypes.string_at(start, size))
         except ValueError as error:
@@ -318,7 +323,7 @@ class EngineInspector(Object):
     table = "VEngineInspector"
 
     @virtual(Pointer, _Number)
-    def getEngineInformation(self, form: int) -> Any:  # noqa: N802, ARG002
+    def getEngineInformation(self, form: int) -> Any:
         self._text = _Name(json.dumps({"Layers": TRT_LAYERS}).encode())
         return ctypes.cast(self._text, Pointer).value
 
@@ -328,6 +333,7 @@ class Engine(Object):
 
     def __init__(self, library: Library, plan: bytes) -> None:
         self.fake = FakeEngine(plan, library.version)
+        self.users: dict[int, int] = {}  # stream by memory
         self.names = [_Name(tensor.name.encode()) for tensor in self.fake.tensors]
         super().__init__(library)
 
@@ -335,50 +341,50 @@ class Engine(Object):
         return self.fake.tensor(name.decode())
 
     @virtual(_Number)
-    def getNbIOTensors(self) -> int:  # noqa: N802
+    def getNbIOTensors(self) -> int:
         return len(self.names)
 
     @virtual(Pointer, _Number)
-    def getIOTensorName(self, index: int) -> Any:  # noqa: N802
+    def getIOTensorName(self, index: int) -> Any:
         return ctypes.cast(self.names[index], Pointer).value
 
     @virtual(DIMS, _Name)
-    def getTensorShape(self, name: bytes) -> tuple[int, ...]:  # noqa: N802
+    def getTensorShape(self, name: bytes) -> tuple[int, ...]:
         shape: tuple[int, ...] = self._tensor(name).shape
         return shape
 
     @virtual(_Number, _Name)
-    def getTensorDataType(self, name: bytes) -> int:  # noqa: N802
+    def getTensorDataType(self, name: bytes) -> int:
         return _TYPES[self._tensor(name).dtype]
 
     @virtual(_Number, _Name)
-    def getTensorIOMode(self, name: bytes) -> int:  # noqa: N802
+    def getTensorIOMode(self, name: bytes) -> int:
         return _INPUT if self._tensor(name).is_input else _OUTPUT
 
     @virtual(DIMS, _Name, _Number, _Number)
-    def getProfileShape(self, name: bytes, _: int, which: int) -> tuple[int, ...]:  # noqa: N802
+    def getProfileShape(self, name: bytes, _: int, which: int) -> tuple[int, ...]:
         return (self.fake.profile[which], *self._tensor(name).shape[1:])
 
     @virtual(_Size)
-    def getDeviceMemorySize(self) -> int:  # noqa: N802
+    def getDeviceMemorySize(self) -> int:
         return _ACTIVATIONS
 
     @virtual(ctypes.c_int64)
-    def getDeviceMemorySizeV2(self) -> int:  # noqa: N802
+    def getDeviceMemorySizeV2(self) -> int:
         return _ACTIVATIONS
 
     @virtual(Pointer, _Number)
-    def createExecutionContext(self, strategy: int) -> Object:  # noqa: N802
+    def createExecutionContext(self, strategy: int) -> Object:
         if self.library.major > 8:
-            assert strategy == 2, "the library would allocate memory of its own"  # noqa: PLR2004
+            assert strategy == 2, "the library would allocate memory of its own"
         return Context(self.library, self)
 
     @virtual(Pointer)
-    def createExecutionContextWithoutDeviceMemory(self) -> Object:  # noqa: N802
+    def createExecutionContextWithoutDeviceMemory(self) -> Object:
         return Context(self.library, self)
 
     @virtual(Pointer)
-    def createEngineInspector(self) -> EngineInspector:  # noqa: N802
+    def createEngineInspector(self) -> EngineInspector:
         return EngineInspector(self.library)
 
 
@@ -386,7 +392,6 @@ class Context(Object):
     """An execution context. Two that share memory have to be kept apart by one stream."""
 
     table = "VExecutionContext"
-    _users: dict[int, int] = {}  # noqa: RUF012 - stream by memory, of the whole process
 
     def __init__(self, library: Library, engine: Engine) -> None:
         self._engine = engine
@@ -396,33 +401,33 @@ class Context(Object):
         super().__init__(library)
 
     @virtual(Pointer)
-    def getEngine(self) -> Engine:  # noqa: N802
+    def getEngine(self) -> Engine:
         return self._engine
 
     @virtual(None, Pointer)
-    def setErrorRecorder(self, recorder: int) -> None:  # noqa: N802
+    def setErrorRecorder(self, recorder: int) -> None:
         self.library.recorder = recorder
 
     @virtual(None, Pointer)
-    def setProfiler(self, profiler: int) -> None:  # noqa: N802
+    def setProfiler(self, profiler: int) -> None:
         self._profiler = profiler or 0
 
     @virtual(None, Pointer)
-    def setDeviceMemory(self, memory: int) -> None:  # noqa: N802
+    def setDeviceMemory(self, memory: int) -> None:
         self._memory = memory
 
     @virtual(None, Pointer, ctypes.c_int64)
-    def setDeviceMemoryV2(self, memory: int, size: int) -> None:  # noqa: N802
+    def setDeviceMemoryV2(self, memory: int, size: int) -> None:
         assert DRIVER.library.fake_cuda_holds(memory, size)
         self._memory = memory
 
     @virtual(_Yes, _Name, Pointer)
-    def setTensorAddress(self, name: bytes, address: int) -> bool:  # noqa: N802
+    def setTensorAddress(self, name: bytes, address: int) -> bool:
         self._addresses[name.decode()] = address
         return self._engine.fake.tensor(name.decode()) is not None
 
     @virtual(_Yes, _Name, Pointer)
-    def setInputShape(self, name: bytes, address: int) -> bool:  # noqa: N802
+    def setInputShape(self, name: bytes, address: int) -> bool:
         shape = self.library.shape(address)
         if not self._engine.fake.takes(shape):
             self.library.report(2, f"{name.decode()}: {shape} is not within the profile")
@@ -430,18 +435,22 @@ class Context(Object):
         self._shape = shape
         return True
 
-    @virtual(_Number, _Number, Pointer)
-    def inferShapes(self, room: int, names: int) -> int:  # noqa: N802, ARG002
-        return 0 if self._shape else 1
+    @virtual(_Number, _Number, ctypes.POINTER(Pointer))
+    def inferShapes(self, room: int, names: Any) -> int:
+        if self._shape and "inferShapes" not in self.library.refuse:
+            return 0
+        self.library.report(2, "image: its shape is not known")
+        names[0] = ctypes.cast(self._engine.names[0], Pointer).value
+        return 1
 
     @virtual(DIMS, _Name)
-    def getTensorShape(self, name: bytes) -> tuple[int, ...]:  # noqa: N802
+    def getTensorShape(self, name: bytes) -> tuple[int, ...]:
         tensor = self._engine.fake.tensor(name.decode())
         assert tensor is not None
         return self._shape[:1] + tensor.shape[1:]
 
     @virtual(_Yes, Pointer)
-    def enqueueV3(self, stream: int) -> bool:  # noqa: N802
+    def enqueueV3(self, stream: int) -> bool:
         engine = self._engine.fake
         for ready, what in (
             (self._shape, "a shape"), (self._memory, "memory"), (stream, "a stream of its own"),
@@ -450,7 +459,9 @@ class Context(Object):
             if not ready:
                 self.library.report(2, f"the context has not got {what}")
                 return False
-        assert self._users.setdefault(self._memory, stream) == stream, "two streams, one memory"
+        assert self._engine.users.setdefault(self._memory, stream) == stream, (
+            "two streams, one memory"
+        )
         source, result = (self._addresses[tensor.name] for tensor in engine.tensors)
         shape = self._shape
 
@@ -485,14 +496,14 @@ def install() -> tuple[Any, Library]:
     nvinfer = ctypes.CDLL(f"libnvinfer.so.{library.major}")
     parser = ctypes.CDLL(f"libnvonnxparser.so.{library.major}")
 
-    def network(address: int) -> Network:
-        held = library.objects[address]
+    def parsing(network: int) -> Parser:
+        held = library.objects[network]
         assert isinstance(held, Network)
-        return held
+        return Parser(library, held)
 
     _hook(nvinfer, "createInferRuntime_INTERNAL", lambda *_: Runtime(library).address)
     _hook(nvinfer, "createInferBuilder_INTERNAL", lambda it, *_: Builder(library, it).address)
-    _hook(parser, "createNvOnnxParser_INTERNAL", lambda it, *_: Parser(library, network(it)).address)
+    _hook(parser, "createNvOnnxParser_INTERNAL", lambda it, *_: parsing(it).address)
     return trt, library
 
 

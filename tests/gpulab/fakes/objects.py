@@ -1,7 +1,7 @@
 """Objects in Python that NVIDIA's bindings take for TensorRT's own, x86-64 Linux.
 
-A public object of TensorRT is a pointer to its virtual table (two destructors, and nothing else that
-the bindings call) and a pointer to an inner object, whose table has all its methods after two
+A public object of TensorRT is a pointer to its virtual table (two destructors, and nothing else
+that the bindings call) and a pointer to an inner object, whose table has all its methods after two
 destructors. Where each method lies was learned from the bindings themselves by ``probe.py``. A
 method that is not written here gives 0 and is noted in `Library.missing`.
 """
@@ -107,9 +107,7 @@ class Object:
         self._inner = (Pointer * 1)(ctypes.addressof(self._methods) + 16)
         self._public = _table([self._destroyed, self._destroyed])
         first = self._methods if self.plain else self._public
-        self._object = (Pointer * 2)(
-            ctypes.addressof(first) + 16, ctypes.addressof(self._inner)
-        )
+        self._object = (Pointer * 2)(ctypes.addressof(first) + 16, ctypes.addressof(self._inner))
         self.address = ctypes.addressof(self._object)
         library.objects[self.address] = self  # for ever: whoever has the address may call
         library.alive.add(self.address)
@@ -136,13 +134,13 @@ class Object:
 
     def _safely(self, method: Any, given: tuple[Any, ...]) -> Any:
         name = method.__name__
-        if name in self.library.refuse:
+        if name in self.library.refuse and name != "inferShapes":  # its way to say no is its own
             code = 5 if name.startswith("createExecutionContext") else 2
             self.library.report(code, f"{name} was made to fail")
-            return 1 if name == "inferShapes" else 0
+            return 0
         try:
             done = method(*given)
-        except Exception:  # noqa: BLE001 - nothing may pass through C++
+        except Exception:
             self.library.defects.append(traceback.format_exc())
             return 0
         return done.address if isinstance(done, Object) else done

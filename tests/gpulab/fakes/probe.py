@@ -229,10 +229,16 @@ def enumerated(owner: str, name: str) -> Any:
     return getattr(getattr(trt, owner, None), name, None)
 
 
+def infer_shapes(held: Any) -> None:
+    _returned.pop(NUMBERS["VCudaEngine"])  # its engine says that it has no tensors
+    held.infer_shapes()
+
+
 CALLS: dict[str, tuple[Callable[[], Any], dict[str, Callable[[Any], Any]]]] = {
     "VRuntime": (runtime, {
         "deserializeCudaEngine": call("deserialize_cuda_engine", b"x"),
         "setErrorRecorder": put("error_recorder", RECORDER),
+        "getEngineHostCodeAllowed": get("engine_host_code_allowed"),
         "setEngineHostCodeAllowed": put("engine_host_code_allowed", True),
     }),
     "VCudaEngine": (engine, {
@@ -255,7 +261,7 @@ CALLS: dict[str, tuple[Callable[[], Any], dict[str, Callable[[Any], Any]]]] = {
         "getTensorShape": call("get_tensor_shape", "x"),
         "setTensorAddress": call("set_tensor_address", "x", 1),
         "enqueueV3": call("execute_async_v3", 0),
-        "inferShapes": call("infer_shapes"),
+        "inferShapes": infer_shapes,
         "setDeviceMemory": put("device_memory", 4096),
         "setDeviceMemoryV2": call("set_device_memory", 4096, 1),
         "setErrorRecorder": put("error_recorder", RECORDER),
@@ -395,7 +401,7 @@ def main() -> None:
         found = tables.setdefault(name, {})
         for method, use in uses.items():
             hits = slots_hit(name, make, use)
-            if method == "inferShapes":  # asks the engine for its tensors first
+            if method == "inferShapes":  # asks for the engine first, to ask that for its tensors
                 hits = [slot for slot in hits if slot != found["getEngine"]]
             if hits:
                 found[method] = hits[-1] if method == "data" else hits[0]

@@ -150,7 +150,7 @@ def test_beside_tensorrt_cuda_may_only_rearrange(gpu: GpuProviders, bundle: Bund
 def test_without_a_driver_the_error_says_what_to_do(
     name: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nvidia, "_DRIVER", "libno-such-driver.so.1")
+    monkeypatch.setattr(nvidia, "DRIVER", "libno-such-driver.so.1")
     with pytest.raises(BackendError, match="no NVIDIA driver") as caught:
         backends.load(name, bundle)
     assert caught.value.exit_code == 8

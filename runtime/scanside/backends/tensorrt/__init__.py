@@ -57,7 +57,7 @@ def load(
     """
     libraries = libraries or load_libraries(runtime)
     models = {role: bundle.model(role, precision) for role in ROLES}
-    device = Device(libraries.cuda)
+    device = Device(libraries)
     try:
         folder = engine_folder()
         engines: dict[Role, tuple[bytes, Sidecar]] = {}

@@ -162,7 +162,7 @@ class TensorRTBackend:
         what = f"the {role}"
         upload = slot.take_over(images)
         self._device.run(what, partial(run.start, count, upload=upload))
-        self._device.wait(what, run.done)
+        self._device.wait(what, run.wait)
         slot.held = max(slot.held, count)
         result: NDArray[np.float32] = run.output.host[:count].copy()
         return result

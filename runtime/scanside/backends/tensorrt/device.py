@@ -6,6 +6,9 @@ So everything that is made, changed, launched or freed passes through the owner 
 calling thread does itself is wait for an event, which the driver lets any thread do: the owner
 never waits, so that one slice can be launched while another computes.
 
+PyCUDA ends the process where a thread ends with a context on PyCUDA's own stack, as one would after
+a failed `pop`. Calling threads therefore make the context current through the driver.
+
 References
 ----------
 CUDA Driver API, 6.8 "Primary Context Management" and "Difference between the driver and runtime
@@ -14,14 +17,18 @@ APIs"; CUDA C++ Programming Guide, 3.2.12 "Error Checking" (errors that stay).
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from scanside.errors import BackendError, DeviceLostError
+from scanside.backends.tensorrt.library import Handle, driver_error
+from scanside.backends.tensorrt.owner import Owner, without_frames
+from scanside.errors import BackendError, DeviceLostError, ScansideError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from scanside.backends.tensorrt.library import Libraries
 
 __all__ = ["LESS_MEMORY", "Device"]
 
@@ -44,8 +51,8 @@ class Device:
 
     Parameters
     ----------
-    cuda
-        The module ``pycuda.driver``.
+    libraries
+        PyCUDA and the driver.
 
     Attributes
     ----------
@@ -66,14 +73,15 @@ class Device:
     capability: str
     integrated: bool
 
-    def __init__(self, cuda: Any) -> None:  # noqa: ANN401 - untyped
-        self._cuda = cuda
+    def __init__(self, libraries: Libraries) -> None:
+        self._cuda = libraries.cuda
+        self._driver = libraries.driver
         self._lost: str | None = None
         self._context: Any = None
         self._owned = ExitStack()
-        self._owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scanside-cuda")
+        self._owner = Owner("scanside-cuda")
         try:
-            self._owner.submit(self._begin).result()
+            self._owner.run(self._begin)
         except BaseException:
             self.close()
             raise
@@ -97,31 +105,26 @@ class Device:
         """
         if self._lost is not None:
             raise self._gone(self._lost)
-        return self._owner.submit(self._guarded, what, work).result()
+        return self._owner.run(partial(self._guarded, what, work))
 
-    def wait(self, what: str, event: Any) -> None:  # noqa: ANN401 - PyCUDA
-        """Let the calling thread wait for an event.
+    def wait(self, what: str, waiting: Callable[[], None]) -> None:
+        """Let the calling thread wait.
 
         Parameters
         ----------
         what
             What is waited for, for the error.
-        event
-            Recorded by the owner thread.
+        waiting
+            Waits for an event that the owner thread has recorded.
 
         Raises
         ------
         DeviceLostError, BackendError
             As `run`.
         """
-        try:
-            self._context.push()
-            try:
-                event.synchronize()
-            finally:
-                self._cuda.Context.pop()
-        except self._cuda.Error as error:
-            raise self._owner.submit(self._judged, what, error).result() from error
+        error = self._waited(waiting)
+        if error is not None:
+            raise self._owner.run(partial(self._judged, what, error)) from error
 
     def stream(self) -> Any:  # noqa: ANN401 - PyCUDA
         """Return a new stream; owner thread only, and so is letting go of it."""
@@ -160,9 +163,11 @@ class Device:
 
     def close(self) -> None:
         """Free everything and give the context back; a second call does nothing."""
+        if self._owner.ended:
+            return
         if self._context is not None:
-            self._owner.submit(self._end).result()
-        self._owner.shutdown()
+            self._owner.run(self._end)
+        self._owner.end()
 
     def _begin(self) -> None:
         cuda = self._cuda
@@ -173,9 +178,9 @@ class Device:
             self.capability = "{}.{}".format(*device.compute_capability())
             integrated = device.get_attribute(cuda.device_attribute.INTEGRATED)
             self.integrated = bool(integrated)
-            context = device.retain_primary_context()
-            context.push()
-            self._context = context
+            self._context = device.retain_primary_context()
+            self._handle = Handle(self._context.handle)
+            self._context.push()
         except cuda.Error as error:
             raise BackendError(
                 f"there is no CUDA device that can be used: {error}",
@@ -187,13 +192,25 @@ class Device:
         with suppress(self._cuda.Error):
             self._owned.close()
         context, self._context = self._context, None
+        # Takes it from PyCUDA's stack as well, which `pop` would not do where the driver fails.
         with suppress(self._cuda.Error):
-            context.pop()
             context.detach()
+
+    def _waited(self, waiting: Callable[[], None]) -> Exception | None:
+        """Wait in the calling thread; return what was wrong."""
+        if code := self._driver.cuCtxPushCurrent_v2(self._handle):
+            return driver_error(self._driver, "cuCtxPushCurrent", code)
+        try:
+            without_frames(waiting)
+        except self._cuda.Error as error:
+            return error  # type: ignore[no-any-return]
+        finally:
+            self._driver.cuCtxPopCurrent_v2(None)
+        return None
 
     def _guarded(self, what: str, work: Callable[[], T]) -> T:
         try:
-            return work()
+            return without_frames(work)
         except (self._cuda.Error, BackendError) as error:
             raise self._judged(what, error) from error
 
@@ -204,8 +221,8 @@ class Device:
         except self._cuda.Error as again:
             self._lost = f"{what}: {error}" if str(error) == str(again) else f"{what}: {again}"
             return self._gone(self._lost)
-        if isinstance(error, BackendError):
-            return error
+        if isinstance(error, ScansideError):
+            return BackendError(f"{what}: {error.given}", remedy=error.remedy)
         short = isinstance(error, self._cuda.MemoryError)
         return BackendError(f"{what}: {error}", remedy=LESS_MEMORY if short else "")
 

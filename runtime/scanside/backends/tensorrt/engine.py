@@ -200,7 +200,7 @@ def _named(tensors: dict[str, tuple[Any, Any, tuple[int, ...]]]) -> str:
 class Run:
     """A model on a pair of buffers: a context, a graph, and the event of its end.
 
-    Owner thread only, but for `output` and `done`.
+    Owner thread only, but for `output` and `wait`.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ class Run:
     ) -> None:
         self.model = model
         self.output = output
-        self.done = done
+        self._done = done
         self._image = image
         self._graphs = graphs
         self._context = self._addressed(model.context())
@@ -262,7 +262,11 @@ class Run:
         else:
             self._graph.launch(stream)
         self._computed = True
-        self.done.record(stream)
+        self._done.record(stream)
+
+    def wait(self) -> None:
+        """Wait for the last launch, in any thread in which the context is current."""
+        self._done.synchronize()
 
     def profiled(self, count: int, runs: int) -> dict[str, list[float]]:
         """Return the milliseconds of each layer; waits for the device.
@@ -289,7 +293,7 @@ class Run:
     def free(self) -> None:
         """Free the context and the graph."""
         self._drop_graph()
-        self._context = self.done = None
+        self._context = self._done = None
 
     def _addressed(self, context: Any) -> Any:  # noqa: ANN401
         for name, buffer in ((_INPUT, self._image), (self.model.output, self.output)):

@@ -15,7 +15,7 @@ import ctypes
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from scanside.errors import BackendError
+from scanside.backends.tensorrt.library import Handle, driver_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ _LOG: Final = logging.getLogger(__name__)
 _THREAD_LOCAL: Final = 1
 """``CU_STREAM_CAPTURE_MODE_THREAD_LOCAL``: other threads may wait for events meanwhile."""
 
-_Handle = ctypes.c_void_p
+_Flags = ctypes.c_ulonglong
 
 
 class Graph:
@@ -41,7 +41,7 @@ class Graph:
         Of the executable graph.
     """
 
-    def __init__(self, driver: Any, handle: _Handle) -> None:  # noqa: ANN401 - ctypes
+    def __init__(self, driver: Any, handle: Handle) -> None:  # noqa: ANN401 - ctypes
         self._driver = driver
         self._handle = handle
 
@@ -53,9 +53,9 @@ class Graph:
         BackendError
             If the driver refuses.
         """
-        code = self._driver.cuGraphLaunch(self._handle, _Handle(stream.handle))
+        code = self._driver.cuGraphLaunch(self._handle, Handle(stream.handle))
         if code:
-            raise BackendError(f"cuGraphLaunch failed: {_said(self._driver, code)}")
+            raise driver_error(self._driver, "cuGraphLaunch", code)
 
     def free(self) -> None:
         """Free it."""
@@ -97,7 +97,7 @@ class Graphs:
             nothing was computed then, and `why_not` says why.
         """
         try:
-            return self._captured(_Handle(stream.handle), work)
+            return self._captured(Handle(stream.handle), work)
         except _NotCapturedError as error:
             self.refuse(str(error))
             return None
@@ -107,8 +107,8 @@ class Graphs:
         self.why_not = why
         _LOG.warning("scanside: without CUDA graphs, which is slower: %s", why)
 
-    def _captured(self, stream: _Handle, work: Callable[[], None]) -> Graph:
-        graph, ready = _Handle(), _Handle()
+    def _captured(self, stream: Handle, work: Callable[[], None]) -> Graph:
+        graph, ready = Handle(), Handle()
         self._call("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL)
         try:
             work()
@@ -123,7 +123,7 @@ class Graphs:
             self._destroy(graph)
         return Graph(self._driver, ready)
 
-    def _destroy(self, graph: _Handle) -> None:
+    def _destroy(self, graph: Handle) -> None:
         if graph:
             self._driver.cuGraphDestroy(graph)
 
@@ -133,17 +133,8 @@ class Graphs:
         except AttributeError:
             raise _NotCapturedError(f"this driver has no {function}") from None
         if code:
-            raise _NotCapturedError(f"{function} failed: {_said(self._driver, code)}")
-
-
-_Flags = ctypes.c_ulonglong
+            raise _NotCapturedError(driver_error(self._driver, function, code).given)
 
 
 class _NotCapturedError(Exception):
     """A capture that did not succeed."""
-
-
-def _said(driver: Any, code: int) -> str:  # noqa: ANN401
-    text = ctypes.c_char_p()
-    driver.cuGetErrorString(code, ctypes.byref(text))
-    return f"{text.value.decode()} (CUDA error {code})" if text.value else f"CUDA error {code}"

@@ -17,7 +17,15 @@ from scanside.errors import BackendError, ExtraNotInstalledError
 if TYPE_CHECKING:
     from scanside.enginematch import Runtime
 
-__all__ = ["Libraries", "has", "load_libraries", "load_runtime", "unavailable"]
+__all__ = [
+    "Handle",
+    "Libraries",
+    "driver_error",
+    "has",
+    "load_libraries",
+    "load_runtime",
+    "unavailable",
+]
 
 _MODULES: Final[dict[Runtime, tuple[tuple[str, ...], ...]]] = {
     "tensorrt": (("tensorrt",), ("tensorrt_bindings",)),
@@ -39,6 +47,10 @@ _JETSON: Final = (
 _NO_DRIVER: Final = "install NVIDIA's driver, or start the container with the GPU; scanside doctor"
 
 
+Handle = ctypes.c_void_p
+"""Of a context, a stream or a graph, for calls of the driver itself."""
+
+
 class Libraries(NamedTuple):
     """What the backend computes with.
 
@@ -49,7 +61,8 @@ class Libraries(NamedTuple):
     cuda
         The module ``pycuda.driver``.
     driver
-        The CUDA driver itself, for what PyCUDA does not wrap: graphs.
+        The CUDA driver itself, for what PyCUDA does not wrap: graphs, and a context without
+        PyCUDA's own stack of contexts.
     """
 
     trt: Any
@@ -72,6 +85,24 @@ def has(owner: Any, *path: str) -> bool:  # noqa: ANN401 - any version of the li
             return False
         owner = getattr(owner, name)
     return True
+
+
+def driver_error(driver: Any, function: str, code: int) -> BackendError:  # noqa: ANN401 - ctypes
+    """Return the error for a call of the driver that has failed.
+
+    Parameters
+    ----------
+    driver
+        See `Libraries`.
+    function
+        Its name.
+    code
+        What it returned.
+    """
+    text = ctypes.c_char_p()
+    driver.cuGetErrorString(code, ctypes.byref(text))
+    said = text.value.decode() if text.value else "unknown to the driver"
+    return BackendError(f"{function} failed: {said} (CUDA error {code})")
 
 
 def unavailable(runtime: Runtime = "tensorrt") -> str | None:

@@ -1,0 +1,10 @@
+"""``import tensorrt``: NVIDIA's real bindings, with the fake library below them."""
+
+from __future__ import annotations
+
+import sys
+
+import nvinfer
+
+sys.modules[__name__], LIBRARY = nvinfer.install()
+nvinfer.LIBRARY = LIBRARY

@@ -1,0 +1,44 @@
+"""Builder and backend end to end: NVIDIA's real bindings and the real PyCUDA, on fakes.
+
+The tests of ``unit/backends/tensorrt`` (which otherwise run on a device in Python) and those of
+``onfakes``, once for each version of TensorRT, in a process of its own: libraries that stand in for
+others have to be on the loader's path before it starts.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+VERSIONS = ("8.6.1", "10.3.0", "10.13.3.9", "11.4.0.106")
+HERE = Path(__file__).resolve().parent
+TESTS = (HERE.parent / "unit" / "backends" / "tensorrt", HERE / "onfakes")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_on_fakes(version: str, gpulab: Path, tmp_path: Path) -> None:
+    tables = gpulab / "tables" / f"{version}.json"
+    if not tables.exists() or not (gpulab / "pycuda").is_dir():
+        pytest.skip(f"{gpulab} has no bindings of TensorRT {version} for this Python: make gpulab")
+    libraries = (gpulab / "stub" / version.partition(".")[0], gpulab / "fakecuda")
+    packages = (HERE / "fakes", gpulab / "trt" / version, gpulab / "pycuda", HERE.parent / "support")
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--basetemp", tmp_path / "child", *TESTS],
+        check=False, capture_output=True, text=True, cwd=HERE.parents[1],
+        env={
+            **os.environ,
+            "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
+            "PYTHONPATH": os.pathsep.join([*filter(None, before), *map(str, packages)]),
+            "SCANSIDE_GPULAB_TABLES": str(tables),
+        },
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
