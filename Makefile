@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 DEV_VENV ?= .venv-dev
 BENCH_VENV ?= .venv-bench
+GPULAB ?= .cache/gpulab
 # A folder of slices of your own: make demo DATA=path/to/slices
 DATA ?=
 
 PIP = -m pip --disable-pip-version-check --quiet install
 SOURCES = runtime training export calibration tests benchmarks
 
-.PHONY: demo test test-fast test-runtime lint bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom lock clean
+.PHONY: demo test test-fast test-runtime lint gpulab bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/scanside demo $(DATA)
@@ -32,6 +33,16 @@ lint: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/mypy
 	$(DEV_VENV)/bin/lint-imports --cache-dir .cache/import-linter
 	@$(MAKE) --no-print-directory -s -C runtime/c BUILD=../../.cache/c lint
+
+# Builder and backend on NVIDIA's real Python bindings, without a GPU: their wheels come into
+# .cache from the package index and are shipped nowhere. Needs x86-64 Linux and a C++ compiler.
+gpulab: $(GPULAB)/ready
+	SCANSIDE_GPULAB=$(abspath $(GPULAB)) $(DEV_VENV)/bin/python -m pytest tests/gpulab
+
+$(GPULAB)/ready: $(DEV_VENV)/ready tests/gpulab/prepare.py $(wildcard tests/gpulab/fakes/*)
+	@echo "Setting up $(GPULAB) (once, some minutes)"
+	@$(DEV_VENV)/bin/python tests/gpulab/prepare.py $(GPULAB)
+	@touch $@
 
 bench: $(BENCH_VENV)/ready
 	$(BENCH_VENV)/bin/python benchmarks/peers.py --data $(DATA) --output .cache/peers

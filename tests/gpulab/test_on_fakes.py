@@ -27,7 +27,12 @@ def test_on_fakes(version: str, gpulab: Path, tmp_path: Path) -> None:
     if not tables.exists() or not (gpulab / "pycuda").is_dir():
         pytest.skip(f"{gpulab} has no bindings of TensorRT {version} for this Python: make gpulab")
     libraries = (gpulab / "stub" / version.partition(".")[0], gpulab / "fakecuda")
-    packages = (HERE / "fakes", gpulab / "trt" / version, gpulab / "pycuda", HERE.parent / "support")
+    packages = (
+        HERE / "fakes",
+        gpulab / "trt" / version,
+        gpulab / "pycuda",
+        HERE.parent / "support",
+    )
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--basetemp", tmp_path / "child", *TESTS],

@@ -12,6 +12,7 @@ import numpy as np
 from scanside.bench import loadgen, scenarios
 from scanside.bench.disturbance import Monitor
 from scanside.bench.environment import stamp
+from scanside.bench.layers import check_profiles, time_layers
 from scanside.bench.memory import Peaks
 from scanside.bench.schema import (
     LOADGEN_SCENARIOS,
@@ -63,6 +64,8 @@ class Request(NamedTuple):
         Slices of it at most.
     logs
         Folder for LoadGen's logs; none for a temporary one.
+    profile_layers
+        Time every layer as well, after the measurement.
     """
 
     bundle: Bundle
@@ -74,6 +77,7 @@ class Request(NamedTuple):
     options: Options
     held: int = HELD_SLICES
     logs: Path | None = None
+    profile_layers: bool = False
 
 
 def measure(request: Request, say: Callable[[str], None] = lambda _: None) -> BenchResult:
@@ -93,7 +97,7 @@ def measure(request: Request, say: Callable[[str], None] = lambda _: None) -> Be
     InputError
         If a slice is not accepted.
     UsageError
-        If the positive rate can't be made from the slices.
+        If the positive rate can't be made from the slices, or the backend can't time layers.
     BackendError
         If the device fails.
     BenchmarkInvalidError
@@ -111,6 +115,7 @@ def measure(request: Request, say: Callable[[str], None] = lambda _: None) -> Be
     with pipeline:
         if pipeline.fallback is not None:
             say(f"using {pipeline.backend.name}: {pipeline.fallback}")
+        profiler = check_profiles(pipeline.backend) if request.profile_layers else None
         first = first_pass(pipeline, loaded.slices)
         check_positive_rate(first.positive, settings.positive_rate)
         run = scenarios.Run(pipeline, loaded.slices, first.positive, settings, request.options)
@@ -124,6 +129,10 @@ def measure(request: Request, say: Callable[[str], None] = lambda _: None) -> Be
         with Monitor(also=peaks.look) as monitor:
             recorder, seconds, report = _drive(run, rate, request.logs)
         memory = peaks.memory()
+        layers = {}
+        if profiler is not None:
+            say("timing layers")
+            layers = time_layers(profiler, loaded.slices[0].prepared.image)
         backend, precision = pipeline.backend.name, pipeline.backend.precision
     samples = recorder.samples()
     workload = Workload(
@@ -171,6 +180,7 @@ def measure(request: Request, say: Callable[[str], None] = lambda _: None) -> Be
         samples=samples,
         verdict=judge(evidence),
         loadgen=report,
+        layers=layers,
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Disturbance",
     "Environment",
     "Group",
+    "LayerTime",
     "LoadGenReport",
     "Memory",
     "Samples",
@@ -245,6 +246,14 @@ class Verdict(Part, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
+class LayerTime(Part, frozen=True, kw_only=True):
+    """A layer of a model: its median, and its share of the sum of all layers."""
+
+    name: str
+    median_ms: Annotated[float, Meta(ge=0)]
+    share: Annotated[float, Meta(ge=0, le=1)]
+
+
 class BenchResult(Part, frozen=True, kw_only=True):
     """One measurement."""
 
@@ -264,6 +273,7 @@ class BenchResult(Part, frozen=True, kw_only=True):
     samples: Samples
     verdict: Verdict
     loadgen: LoadGenReport | None = None
+    layers: dict[str, tuple[LayerTime, ...]] = msgspec.field(default_factory=dict)
 
     def encode(self) -> bytes:
         """Return the result as JSON."""

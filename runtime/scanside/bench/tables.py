@@ -6,6 +6,8 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
+from scanside.bench.layers import layer_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -50,6 +52,7 @@ def result_lines(result: BenchResult) -> Iterator[str]:
             speed = group.slices_per_second if row == "latency" else None
             yield _line(title, summary) + ("" if speed is None else f"{speed:>11.2f}")
     yield ""
+    yield from layer_lines(result.layers)
     yield from _facts(result)
     yield from verdict_lines(result)
 

@@ -113,6 +113,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.FloatRange(min=0, min_open=True),
     help=f"Milliseconds of the 99th percentile (server).  [default: {LATENCY_BOUND_MS:g}]",
 )
+@click.option(
+    "--profile-layers",
+    is_flag=True,
+    help="Time every layer of both models as well (TensorRT), after the measurement.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of draws.")
 @click.option("--json", "json_file", type=_FILE, help="Write the result with every sample.")
 @click.option("--csv", "csv_file", type=_FILE, help="Write the table.")
@@ -142,6 +147,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
     batch: int | None,
     target_qps: float | None,
     latency_bound: float | None,
+    profile_layers: bool,
     seed: int,
     json_file: Path | None,
     csv_file: Path | None,
@@ -186,6 +192,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
         options=Options(window, fill_missing),
         held=slices,
         logs=output,
+        profile_layers=profile_layers,
     )
     result = measure(request, lambda text: click.echo(f"scanside: {text}", err=True))
     comparison = None

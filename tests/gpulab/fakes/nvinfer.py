@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from objects import DIMS, Library, Object, Pointer, virtual
+from objects import DIMS, SHAPE, Library, Object, Pointer, virtual
 
 from fake_engine import FakeEngine, Profile, make_plan
 from fake_tensorrt import TRT_LAYERS
@@ -23,6 +23,7 @@ from fake_tensorrt import TRT_LAYERS
 _Name, _Number, _Size, _Yes = ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_bool
 _TYPES = {np.float32: 0, np.float16: 1, np.uint8: 5}
 _INPUT, _OUTPUT = 1, 2
+_INT8 = 2
 _VERBOSE = 4
 _ACTIVATIONS = 4096
 
@@ -64,6 +65,10 @@ class HostMemory(Object):
     @virtual(_Size)
     def size(self) -> int:
         return len(self._content)
+
+    @virtual(_Number)
+    def type(self) -> int:
+        return _INT8
 
 
 class Tensor(Object):
@@ -110,17 +115,10 @@ class OptimizationProfile(Object):
     def __init__(self, library: Library) -> None:
         self.batches: dict[int, int] = {}
         super().__init__(library)
-        # TensorRT 8 passes a shape by value, later versions pass its address.
-        kind = library.dims if library.major == 8 else Pointer
-        type(self).setDimensions.signature = type(self).setDimensions.signature._replace(  # type: ignore[attr-defined]
-            words=(_Name, _Number, kind)
-        )
 
-    @virtual(_Yes, _Name, _Number, Pointer)
-    def setDimensions(self, name: bytes, which: int, shape: Any) -> bool:
-        self.batches[which] = (
-            shape.sizes[0] if self.library.major == 8 else self.library.shape(shape)[0]
-        )
+    @virtual(_Yes, _Name, _Number, SHAPE)
+    def setDimensions(self, name: bytes, which: int, shape: tuple[int, ...]) -> bool:
+        self.batches[which] = shape[0]
         return True
 
 
@@ -196,6 +194,10 @@ class BuilderConfig(Object):
     @virtual(Pointer)
     def getTimingCache(self) -> Object | None:
         return self.timing
+
+    @virtual(Pointer)
+    def getProgressMonitor(self) -> int:
+        return self.monitor
 
     @virtual(None, Pointer)
     def setProgressMonitor(self, monitor: int) -> None:

@@ -9,6 +9,8 @@ method that is not written here gives 0 and is noted in `Library.missing`.
 from __future__ import annotations
 
 import ctypes
+import functools
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -21,6 +23,10 @@ DIMS = "Dims"
 """As a method's result: a structure that the caller makes room for, and whose address comes first.
 
 References: System V Application Binary Interface, AMD64, 3.2.3, class MEMORY."""
+
+SHAPE = "shape"
+"""As a parameter: a structure passed by value by TensorRT 8, and by its address later. The method
+gets a tuple."""
 
 
 class Signature(NamedTuple):
@@ -63,8 +69,11 @@ class Library:
         fields = [("count", ctypes.c_int32), ("sizes", number * 8)]
         self.dims = type("Dims", (ctypes.Structure,), {"_fields_": fields})
 
-    def shape(self, address: int) -> tuple[int, ...]:
-        held: Any = ctypes.cast(address, ctypes.POINTER(self.dims)).contents
+    def shape(self, given: Any) -> tuple[int, ...]:
+        """Return a shape that is given as a structure or as its address."""
+        held: Any = given
+        if isinstance(given, int):
+            held = ctypes.cast(given, ctypes.POINTER(self.dims)).contents
         return tuple(held.sizes[: held.count])
 
     def put_shape(self, address: int, shape: Sequence[int]) -> int:
@@ -120,6 +129,11 @@ class Object:
         if method is None:
             return ctypes.CFUNCTYPE(Pointer, Pointer)(lambda _: self._not_written(name))
         result, words = method.signature
+        if SHAPE in words:
+            by_value = self.library.dims if self.library.major == 8 else Pointer
+            at = words.index(SHAPE)
+            words = (*words[:at], by_value, *words[at + 1 :])
+            method = self._with_shape(method, at)
         if result == DIMS:
             return ctypes.CFUNCTYPE(Pointer, Pointer, Pointer, *words)(
                 lambda room, _, *given: self.library.put_shape(room, self._safely(method, given))
@@ -127,6 +141,13 @@ class Object:
         return ctypes.CFUNCTYPE(result, Pointer, *words)(
             lambda _, *given: self._safely(method, given)
         )
+
+    def _with_shape(self, method: Any, at: int) -> Any:
+        @functools.wraps(method)
+        def called(*given: Any) -> Any:
+            return method(*given[:at], self.library.shape(given[at]), *given[at + 1 :])
+
+        return called
 
     def _not_written(self, name: str) -> int:
         self.library.missing.add(f"{self.table}.{name}")
@@ -142,6 +163,7 @@ class Object:
             done = method(*given)
         except Exception:
             self.library.defects.append(traceback.format_exc())
+            sys.stderr.write(self.library.defects[-1])
             return 0
         return done.address if isinstance(done, Object) else done
 

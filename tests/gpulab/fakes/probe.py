@@ -294,13 +294,14 @@ CALLS: dict[str, tuple[Callable[[], Any], dict[str, Callable[[Any], Any]]]] = {
             call("set_preview_feature", enumerated("PreviewFeature", "PROFILE_SHARING_0806"), True),
         "createTimingCache": call("create_timing_cache", b""),
         "getTimingCache": call("get_timing_cache"),
+        "getProgressMonitor": get("progress_monitor"),
         "setProgressMonitor": put("progress_monitor", MONITOR),
     }),
     "VBuilderConfig ": (config_and_timing, {
         "setTimingCache": lambda held: held[0].set_timing_cache(held[1], ignore_mismatch=False),
     }),
     "VOptimizationProfile": (profile, {"setDimensions": call("set_shape", "x", DIMS, DIMS, DIMS)}),
-    "VHostMemory": (plan, {"size": get("nbytes"), "data": memoryview}),
+    "VHostMemory": (plan, {"size": get("nbytes"), "type": get("dtype"), "data": memoryview}),
     "VTimingCache": (timing, {"serialize": call("serialize")}),
     "VEngineInspector": (inspector, {
         "getEngineInformation":

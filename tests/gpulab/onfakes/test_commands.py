@@ -28,7 +28,7 @@ pytestmark = [
         "SCANSIDE_GPULAB_TABLES" not in os.environ, reason="needs NVIDIA's wheels: make gpulab"
     ),
 ]
-Command = "Callable[..., Done]"
+VERSION = Path(os.environ.get("SCANSIDE_GPULAB_TABLES", "")).stem
 
 
 @pytest.fixture(autouse=True)
@@ -53,22 +53,25 @@ def slices(tmp_path: Path) -> Path:
     return folder
 
 
-def test_build_tells_what_it_built(scanside: Callable[..., Done], toy_path: Path) -> None:
-    done = scanside("build", toy_path, "--batch", "1,1,4", "--json", "-")
-    assert done.code == 2 or done.code == 0
-    done = scanside("build", toy_path, "--batch", "1,1,4")
-    version = Path(os.environ["SCANSIDE_GPULAB_TABLES"]).stem
-    assert f"TensorRT {version} on Fake GPU (discrete, compute capability 8.7" in done.err
+def test_build_keeps_engines_and_timings(scanside: Callable[..., Done], toy_path: Path) -> None:
+    done = scanside("build", toy_path, "--batch", "1,1,4", "--workspace", "64")
+    assert done.code == 0, done.err
+    assert f"TensorRT {VERSION} on Fake GPU (discrete, compute capability 8.7" in done.err
+    assert "Int8 -> Half" in done.out
     assert len(list(engine_folder().glob("*.plan"))) == 2
+    (timing,) = (engine_folder().parent / "timing").glob("*.bin")
+    assert timing.read_bytes() == b"+timed+timed"
+    again = scanside("build", toy_path, "--batch", "1,1,4", "--workspace", "64")
+    assert again.err.count("there already") == 2
+    other = scanside("build", toy_path, "--batch", "1,1,4", "--workspace", "32")
+    assert other.err.count("there already") == 0
 
 
 def test_run_gives_what_the_cpu_gives(
     scanside: Callable[..., Done], built: Path, slices: Path
 ) -> None:
     def records(backend: str) -> list[dict[str, Any]]:
-        done = scanside(
-            "run", slices, "--bundle", built, "--backend", backend, "--format", "jsonl"
-        )
+        done = scanside("run", slices, "--bundle", built, "--backend", backend, "--format", "jsonl")
         assert done.code == 0, done.err
         return done.slices
 
@@ -85,9 +88,9 @@ def test_run_gives_what_the_cpu_gives(
 def test_auto_takes_it_and_verify_passes(scanside: Callable[..., Done], built: Path) -> None:
     done = scanside("verify", built, "--backend", "tensorrt")
     assert done.code == 0, done.err + done.out
-    done = scanside("verify", built, "--json", "--backend", "auto")
+    done = scanside("verify", built, "--backend", "auto")
     assert done.code == 0, done.err + done.out
-    assert json.loads(done.out)["backend"] == "tensorrt"
+    assert "tensorrt" in done.out
 
 
 def test_bench_times_layers(scanside: Callable[..., Done], built: Path, tmp_path: Path) -> None:
@@ -131,7 +134,7 @@ def test_a_device_that_is_lost_ends_the_run_with_8(
 ) -> None:
     import native
 
-    machine = native.Machine(Path(os.environ["SCANSIDE_GPULAB_TABLES"]).stem)
+    machine = native.Machine(VERSION)
     machine.fail("cuGraphLaunch", at=12, times=0, text="illegal address")
     done = scanside("run", slices, "--bundle", built, "--backend", "tensorrt")
     machine.heal()

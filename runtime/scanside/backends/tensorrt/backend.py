@@ -69,6 +69,9 @@ class TensorRTBackend:
         If the device fails, or has too little memory.
     """
 
+    micro_batch: Final = 1
+    """A batch has kernels of its own, whose sums may be rounded otherwise."""
+
     def __init__(
         self,
         libraries: Libraries,
