@@ -106,14 +106,15 @@ def _batch(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int,
     "--workspace",
     type=click.IntRange(min=1),
     metavar="MIB",
-    help="Memory that kernels may use besides tensors.  [default: the library's]",
+    help="Memory that kernels may use besides tensors.  [default: the library's; a quarter of all"
+    " where device and host share it]",
 )
 @click.option(
     "--tactic-dram",
     type=click.IntRange(min=1),
     metavar="MIB",
-    help="Memory that the builder may use while it tries kernels.  [default: the library's; on a"
-    " Jetson that is 75 % of all]",
+    help="Memory that the builder may use while it tries kernels.  [default: the library's; a"
+    " quarter of all where device and host share it]",
 )
 @click.option(
     "--compute-capability",

@@ -175,6 +175,12 @@ def make(  # noqa: C901 - one library, many small classes
                 next(n for n, v in module.BuilderFlag.__members__.items() if v == flag)
             )
 
+        if major < 11:
+
+            def set_preview_feature(self, feature: int, enable: bool) -> None:  # noqa: FBT001
+                assert enable
+                asked["preview"] = feature
+
         def clear_flag(self, flag: int) -> None:
             assert flag in module.BuilderFlag.__members__.values()
             asked["flags"].discard(flag)
@@ -299,6 +305,8 @@ def make(  # noqa: C901 - one library, many small classes
         touched=touched,
         asked=asked,
     )
+    if major < 11:
+        module.PreviewFeature = Enumeration("PROFILE_SHARING_0806")
     if major > 8:
         module.IProgressMonitor = IProgressMonitor
     if major < 11:

@@ -125,6 +125,9 @@ def _config(trt: Any, builder: Any, settings: Settings, *, typed: bool) -> Any: 
     for name, limit in pools.items():
         if limit is not None:
             config.set_memory_pool_limit(getattr(trt.MemoryPoolType, name), limit * _MIB)
+    if has(trt, "PreviewFeature", "PROFILE_SHARING_0806") and has(config, "set_preview_feature"):
+        # The backend has a context for each buffer, and the engine one profile for all of them.
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)  # noqa: FBT003
     if not settings.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if not typed:

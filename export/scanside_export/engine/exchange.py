@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
+import msgspec
 from msgspec import Meta
 
 from scanside.contract import Precision  # noqa: TC001 - msgspec reads annotations
@@ -27,6 +28,16 @@ __all__ = [
 
 Target = Literal["trt", "rtx"]
 Hardware = Literal["none", "same", "ampere+"]
+
+_MIB: Final = 1 << 20
+_SHARE: Final = 4
+"""A quarter of an integrated device's memory each, for kernels and for trying them. The library's
+own limit for trying is three quarters, and the memory is the host's as well.
+
+References
+----------
+TensorRT API, ``MemoryPoolType::kTACTIC_DRAM``: 75 % of memory on embedded devices.
+"""
 
 CAPABILITIES: Final = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """The compute capabilities that TensorRT-RTX 1.7 compiles for, as its ``ComputeCapability``
@@ -71,6 +82,24 @@ class Settings(Part, frozen=True, kw_only=True):
     version_compatible: bool = False
     capabilities: tuple[str, ...] = ()
     tf32: bool = False
+
+    def capped(self, device: Device | None) -> Settings:
+        """Return settings that leave a device memory which it shares with its host.
+
+        Parameters
+        ----------
+        device
+            The one that builds; limits that were given stay as they are, and so does everything
+            on a device with memory of its own.
+        """
+        if device is None or not device.integrated:
+            return self
+        share = max(device.memory // _SHARE // _MIB, 1)
+        return msgspec.structs.replace(
+            self,
+            workspace=self.workspace or share,
+            tactic_dram=self.tactic_dram or share,
+        )
 
     def as_text(self) -> dict[str, str]:
         """Return what an engine's key holds of the settings beyond its own fields."""

@@ -143,6 +143,7 @@ def build_engines(bundle: Bundle, settings: Settings, job: Job) -> list[Engine]:
     probed = run_child(command, b"", job.limits, lambda _: None).result
     if not isinstance(probed, Found):
         raise InternalError(f"the child process answered with {type(probed).__name__}")
+    settings = settings.capped(probed.device)
     job.say(_introduced(probed, settings))
     made = []
     for role, content in contents.items():
@@ -193,9 +194,15 @@ def _introduced(found: Found, settings: Settings) -> str:
         )
     device = found.device
     kind = "integrated" if device.integrated else "discrete"
-    return (
+    said = (
         f"TensorRT {found.version} on {device.name} ({kind}, compute capability"
         f" {device.capability}, {device.memory / (1 << 30):.1f} GiB)"
+    )
+    if not device.integrated:
+        return said
+    return (
+        f"{said}, which shares its memory: at most {settings.workspace:,} MiB for kernels"
+        f" (--workspace) and {settings.tactic_dram:,} MiB to try them (--tactic-dram)"
     )
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 import fake_tensorrt
 from scanside import open_bundle
 from scanside.engines import Wanted, engine_folder, find_engine, read_engine
+from scanside_export.engine.exchange import Device, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,3 +176,28 @@ def test_a_folder_of_ones_own(
     assert len(list((tmp_path / "ours").glob("*.plan"))) == 2
     (tmp_path / "file").touch()
     assert scanside("build", toy_path, *RTX, "--output", tmp_path / "file" / "x").code == 9
+
+
+def test_it_needs_nothing_but_the_library(
+    toy_path: Path, with_fake: Callable[..., None], tmp_path: Path
+) -> None:
+    """As on a Jetson: no ONNX, no ONNX Runtime, nothing of the training stack."""
+    with_fake()
+    absent = ("onnx", "onnxruntime", "tf2onnx", "tensorflow", "keras", "pycuda")
+    for name in absent:
+        (tmp_path / "fake" / f"{name}.py").write_text(f"raise AssertionError({name!r})\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "scanside", "build", toy_path, *RTX],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list(engine_folder().glob("*.plan"))) == 2
+
+
+def test_where_device_and_host_share_memory_the_builder_takes_a_quarter() -> None:
+    settings = Settings(target="trt", precision="int8", profile=(1, 1, 8), workspace=64)
+    orin = Device(name="Orin", capability="8.7", memory=8 << 30, integrated=True)
+    capped = settings.capped(orin)
+    assert (capped.workspace, capped.tactic_dram) == (64, 2048)
+    assert settings.capped(structs.replace(orin, integrated=False)) == settings
+    assert settings.capped(None) == settings

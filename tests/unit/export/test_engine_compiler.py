@@ -50,6 +50,8 @@ def test_every_version_builds_through_the_same_calls(
     assert trt.asked["pools"] == {pools.WORKSPACE: 64 << 20, pools.TACTIC_DRAM: 32 << 20}
     assert trt.asked["builder_optimization_level"] == 5
     assert trt.asked["flags"] == (set() if typed else {"INT8", "FP16"})
+    # Where a profile has to be asked to serve several contexts, it is.
+    assert ("preview" in trt.asked) is hasattr(trt, "PreviewFeature")
     assert [layer.nodes for layer in built.layers] == [("conv1", "relu"), ("conv2",)] or (
         version == "rtx"
     )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from scanside.backends.tensorrt.buffers import TRANSFERS, make_buffer
-from scanside.backends.tensorrt.engine import IMAGE, Loader, Run
+from scanside.backends.tensorrt.engine import IMAGE, Loader
 from scanside.backends.tensorrt.graph import Graphs
+from scanside.backends.tensorrt.run import Run
 from scanside.backends.tensorrt.slots import Slot, Slots
 from scanside.contract import ROLES
 

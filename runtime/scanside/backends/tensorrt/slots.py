@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scanside.backends.tensorrt.buffers import Buffer
-    from scanside.backends.tensorrt.engine import Run
+    from scanside.backends.tensorrt.run import Run
     from scanside.contract import Role
 
 __all__ = ["Slot", "Slots"]
