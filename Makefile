@@ -58,12 +58,12 @@ gpu-check:
 # Campaigns against the DICOM node: kills, load, hostile connections. CAMPAIGN names a folder for them.
 CAMPAIGN ?= .cache/node
 soak-listen: $(DEV_VENV)/ready
-	$(DEV_VENV)/bin/python benchmarks/node_storm.py --output $(CAMPAIGN)/storm
-	$(DEV_VENV)/bin/python benchmarks/node_soak.py --output $(CAMPAIGN)/soak --backend null --studies 2000
-	$(DEV_VENV)/bin/python benchmarks/node_soak.py --output $(CAMPAIGN)/soak --studies 100
+	$(DEV_VENV)/bin/python tests/campaigns/node_storm.py --output $(CAMPAIGN)/storm
+	$(DEV_VENV)/bin/python tests/campaigns/node_soak.py --output $(CAMPAIGN)/soak --backend null --studies 2000
+	$(DEV_VENV)/bin/python tests/campaigns/node_soak.py --output $(CAMPAIGN)/soak --studies 100
 
 fuzz-listen: $(DEV_VENV)/ready
-	$(DEV_VENV)/bin/python benchmarks/node_hostile.py --output $(CAMPAIGN)/hostile
+	$(DEV_VENV)/bin/python tests/campaigns/node_hostile.py --output $(CAMPAIGN)/hostile
 
 # What an installation with the DICOM node consists of, from its hash-locked requirements.
 sbom: $(DEV_VENV)/ready

@@ -244,7 +244,7 @@ class Orthanc:
             self._process.wait(_PATIENCE)
             self._process = None
 
-    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON of any kind
+    def get(self, path: str) -> Any:
         """Return a resource of its REST interface, decoded if it is JSON."""
         url = f"http://127.0.0.1:{self._http}{path}"
         with urllib.request.urlopen(url, timeout=30) as answer:

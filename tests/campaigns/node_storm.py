@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/node_storm.py --output FOLDER [--studies 50] [--associations 4] [--kills 20]
+    python tests/campaigns/node_storm.py --output FOLDER [--studies 50] [--kills 20]
 
 Each of the associations sends its studies with DCMTK's ``storescu`` until each study was accepted
 whole, as scanners do. Meanwhile the node is killed (SIGKILL) at random moments and started again,

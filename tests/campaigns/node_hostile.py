@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/node_hostile.py --output FOLDER [--connections 200000]
+    python tests/campaigns/node_hostile.py --output FOLDER [--connections 200000]
 
 Some threads connect and send association requests, data PDUs and aborts that were mutated: bits,
 lengths, truncations, repetitions, other PDUs, another AE title, nothing. Others send a byte now and
@@ -84,7 +84,7 @@ def hostile(output: Path, *, connections: int, seed: int, backend: str = "null")
         for thread in threads:
             thread.join()
         time.sleep(5)  # what is left ends by its time-outs
-        assert node.process is not None  # noqa: S101 - it was started above
+        assert node.process is not None
         alive = node.process.poll() is None
         after = rss_and_descriptors(node.process.pid) if alive else (0.0, 0)
         code = node.stop()
@@ -103,7 +103,7 @@ def _attack(
     chance = random.Random(seed)  # noqa: S311
     templates = _templates(study)
     before = (0.0, 0)
-    assert node.process is not None  # noqa: S101
+    assert node.process is not None
     for number in range(connections):
         with contextlib.suppress(OSError):
             _connect(node.port, _conversation(templates, chance), chance)
@@ -118,7 +118,7 @@ def _connect(port: int, content: bytes, chance: random.Random) -> None:
         ("127.0.0.1", port), timeout=5, source_address=(_INTRUDER, 0)
     ) as connection:
         connection.sendall(content)
-        if chance.random() < 0.3:  # noqa: PLR2004 - a third wait for an answer
+        if chance.random() < 0.3:
             connection.settimeout(0.2)
             connection.recv(4096)
 
@@ -163,11 +163,11 @@ def _conversation(templates: tuple[bytes, list[bytes]], chance: random.Random) -
         return _mutated(request, chance)
     if kind == 1:
         return request + b"".join(_mutated(pdu, chance) for pdu in data)
-    if kind == 2:  # noqa: PLR2004
+    if kind == 2:
         return request[: chance.randrange(len(request))]
-    if kind == 3:  # noqa: PLR2004
+    if kind == 3:
         return request.replace(b"SCANNER", b"INTRUDE") + _RELEASE
-    if kind == 4:  # noqa: PLR2004
+    if kind == 4:
         return b"".join(chance.choice([request, *data, _RELEASE, _ABORT]) for _ in range(5))
     return chance.randbytes(chance.randrange(200))
 
@@ -186,9 +186,9 @@ def _mutated(content: bytes, chance: random.Random) -> bytes:
             changed[place : place + 4] = chance.choice(
                 [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\xff\xff"]
             )
-        elif kind == 2:  # noqa: PLR2004
+        elif kind == 2:
             del changed[place:]
-        elif kind == 3:  # noqa: PLR2004
+        elif kind == 3:
             changed[place:place] = changed[: chance.randrange(64)]
         else:
             changed[place] = chance.randrange(256)

@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/node_soak.py --output FOLDER --backend null --studies 2000
-    python benchmarks/node_soak.py --output FOLDER --backend auto --studies 100
+    python tests/campaigns/node_soak.py --output FOLDER --backend null --studies 2000
+    python tests/campaigns/node_soak.py --output FOLDER --backend auto --studies 100
 
 Studies of 28 slices in three series are sent over two associations, each with UIDs of its own; the
 results go to Orthanc. Memory and descriptors are read every ten seconds, the time from the request
@@ -12,7 +12,7 @@ lost, or if the 99th percentile of the answers is beyond 50 ms.
 
 ::
 
-    python benchmarks/node_soak.py --output FOLDER --one-by-one --studies 10
+    python tests/campaigns/node_soak.py --output FOLDER --one-by-one --studies 10
 
 sends a study when the one before is done, and adds what a study alone takes, by part, from its last
 object less the quiet time to its report in Orthanc.
@@ -121,7 +121,7 @@ def soak(
         and not status["superseded"]
         and growth[0] < _GROWTH_MB
         and growth[1] <= _GROWTH_DESCRIPTORS
-        and p99 < 50  # noqa: PLR2004 - ms, as the module says
+        and p99 < 50
         and code == 0
     )
     return {
