@@ -151,9 +151,9 @@ class Channel:
 
     def peer_is_gone(self) -> bool:
         """Tell whether nobody will read what is written."""
-        return any(
-            events & (select.POLLERR | select.POLLHUP) for _, events in self._writable.poll(0)
-        )
+        poll = select.poll()  # not the one that another thread may wait with
+        poll.register(self.writer, select.POLLOUT)
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
     def shut(self) -> None:
         """End the stream both ways; whoever waits for it is woken."""

@@ -6,21 +6,23 @@ import math
 import queue
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from scanside.errors import BackendError, InputError, InternalError, ScansideError
+from scanside.pipeline import Prepared, Result, prepare
 from scanside.serve.answers import Answer, Spent, encode_error, encode_result, rejected
 from scanside.serve.codes import Cause
 from scanside.serve.nullpipeline import NULL
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from scanside.pipeline import Result
     from scanside.preprocess import Window
     from scanside.serve.requests import Frame
 
@@ -49,6 +51,9 @@ class Analyser(Protocol):
         self, pixels: NDArray[np.generic], *, window: Window | None = None, fill: bool = False
     ) -> Result:
         """Analyse one slice."""
+
+    def analyse_prepared(self, slices: Sequence[Prepared]) -> list[Result]:
+        """Analyse prepared slices together."""
 
 
 class Client(Protocol):
@@ -102,6 +107,11 @@ class Job:
     slot: memoryview | None
     received: float
 
+    def is_late(self, now: float) -> bool:
+        """Tell whether it has waited beyond its deadline."""
+        deadline = self.frame.deadline_s
+        return deadline is not None and now - self.received > deadline
+
 
 class Lanes:
     """Threads that take jobs in the order they came.
@@ -112,67 +122,119 @@ class Lanes:
         What computes.
     log
         Where defects go.
+    streaming
+        Take several waiting jobs at once, where the backend gains by it. Otherwise each is
+        answered as soon as it can be.
     """
 
-    def __init__(self, pipeline: Analyser, log: logging.Logger) -> None:
+    def __init__(self, pipeline: Analyser, log: logging.Logger, *, streaming: bool) -> None:
         self._pipeline: Final = pipeline
         self._null: Final = pipeline.backend.name == NULL
         self._log: Final = log
         self._jobs: Final = queue.SimpleQueue[Job]()
+        self._most: Final[int] = pipeline.backend.micro_batch if streaming else 1
         self._begun: Final = [_IDLE] * pipeline.backend.lanes
         for number in range(pipeline.backend.lanes):
             threading.Thread(
                 target=self._run, args=(number,), name=f"scanside-lane-{number}", daemon=True
             ).start()
 
+    @property
+    def at_once(self) -> int:
+        """Number of jobs that are computed at the same time."""
+        return len(self._begun) * self._most
+
     def put(self, job: Job) -> None:
         """Take a job."""
         self._jobs.put(job)
 
     def longest(self) -> float:
-        """Return how many seconds the longest computation under way has taken."""
-        return max(0.0, time.monotonic() - min(self._begun))
+        """Return how many seconds the longest computation under way has taken, for one job."""
+        return max(0.0, time.monotonic() - min(self._begun)) / self._most
 
     def _run(self, lane: int) -> None:
-        while True:
-            job = self._jobs.get()
-            if not job.client.is_waiting(job):
-                continue
-            begun = self._begun[lane] = time.monotonic()
-            outcome = self._work(job, begun)
-            self._begun[lane] = _IDLE
-            job.client.answer(job, outcome)
-            del job, outcome  # or they would be held until the next one comes
-
-    def _work(self, job: Job, begun: float) -> Outcome:
-        """Compute an answer; nothing that is raised goes further than this."""
-        frame = job.frame
-        queued = begun - job.received
-        if frame.deadline_s is not None and queued > frame.deadline_s:
-            late = BackendError(
-                f"the request had waited for {queued * 1e3:.0f} ms",
-                accepted=f"a begin within {frame.deadline_s * 1e3:.0f} ms",
-                remedy="have fewer in flight, or give them more time",
-            )
-            return Outcome(encode_error(job.number, Cause.TIMEOUT, late), ("failed",))
         try:
-            result = self._analyse(job)
-            counts = ("answered",) if result.status == "ok" else ("answered", result.status)
-            spent = Spent(queued, time.monotonic() - job.received)
-            answer, mask = encode_result(job.number, frame, result, spent, null=self._null)
+            while True:
+                self._answer(self._take(), lane)
+        except Exception:  # noqa: BLE001 - whatever it is, requests must not wait for ever
+            self._log.exception("a lane has failed: the server restarts itself")
+            self._begun[lane] = -_IDLE  # the watchdog sees that it does not come back
+
+    def _answer(self, taken: list[Job], lane: int) -> None:
+        # A function of its own, or a lane would hold the last frames until the next ones come.
+        jobs = [job for job in taken if job.client.is_waiting(job)]
+        begun = self._begun[lane] = time.monotonic()
+        outcomes = self._work(jobs, begun)
+        self._begun[lane] = _IDLE
+        for job, outcome in outcomes:
+            job.client.answer(job, outcome)
+
+    def _take(self) -> list[Job]:
+        """Wait for a job, and take others that wait: no more than this lane's share of them."""
+        jobs = [self._jobs.get()]
+        share = min(self._most, -(-(1 + self._jobs.qsize()) // len(self._begun)))
+        with suppress(queue.Empty):  # another lane may have been faster
+            while len(jobs) < share:
+                jobs.append(self._jobs.get_nowait())
+        return jobs
+
+    def _work(self, jobs: list[Job], begun: float) -> list[tuple[Job, Outcome]]:
+        """Compute answers; nothing that is raised goes further than this."""
+        late = [job for job in jobs if job.is_late(begun)]
+        jobs = [job for job in jobs if job not in late]
+        outcomes = [(job, _late(job, begun)) for job in late]
+        try:
+            found = list(zip(jobs, self._analyse(jobs), strict=True))
+            return outcomes + [(job, self._outcome(job, result, begun)) for job, result in found]
         except ScansideError as error:
-            return Outcome(encode_error(job.number, Cause.BACKEND, error), ("failed",))
-        except Exception as error:  # noqa: BLE001 - a request must not end the server, nor stay unanswered
+            cause, failure = Cause.BACKEND, error
+        except Exception as error:  # noqa: BLE001 - no request may end the server or stay unanswered
             self._log.exception("a request failed")
-            defect = InternalError(
-                f"{type(error).__name__}: {error}", remedy="please report it with the server's log"
+            cause, failure = (
+                Cause.INTERNAL,
+                InternalError(
+                    f"{type(error).__name__}: {error}",
+                    remedy="please report it with the server's log",
+                ),
             )
-            return Outcome(encode_error(job.number, Cause.INTERNAL, defect), ("failed",))
+        return outcomes + [(job, _failed(job, cause, failure)) for job in jobs]
+
+    def _outcome(self, job: Job, result: Result, begun: float) -> Outcome:
+        spent = Spent(begun - job.received, time.monotonic() - job.received)
+        answer, mask = encode_result(job.number, job.frame, result, spent, null=self._null)
+        counts = ("answered",) if result.status == "ok" else ("answered", result.status)
         return Outcome(answer, counts, mask)
 
-    def _analyse(self, job: Job) -> Result:
-        frame = job.frame
-        try:
-            return self._pipeline.analyse(job.pixels, window=frame.window, fill=frame.fill)
-        except InputError as error:
-            return rejected(error)
+    def _analyse(self, jobs: list[Job]) -> list[Result]:
+        """Return a result for each job; a frame that is not accepted is rejected."""
+        if len(jobs) == 1:
+            asked = jobs[0].frame
+            try:
+                pixels = jobs[0].pixels
+                return [self._pipeline.analyse(pixels, window=asked.window, fill=asked.fill)]
+            except InputError as error:
+                return [rejected(error)]
+        prepared = [_prepared(job) for job in jobs]
+        accepted = [held for held in prepared if isinstance(held, Prepared)]
+        results = iter(self._pipeline.analyse_prepared(accepted) if accepted else ())
+        return [held if isinstance(held, Result) else next(results) for held in prepared]
+
+
+def _prepared(job: Job) -> Prepared | Result:
+    try:
+        return prepare(job.pixels, window=job.frame.window, fill=job.frame.fill)
+    except InputError as error:
+        return rejected(error)
+
+
+def _late(job: Job, begun: float) -> Outcome:
+    error = BackendError(
+        f"the request had waited for {(begun - job.received) * 1e3:.0f} ms",
+        accepted="a begin within its deadline_ms",
+        remedy="have fewer in flight, or give them more time",
+    )
+    return _failed(job, Cause.TIMEOUT, error)
+
+
+def _failed(job: Job, cause: Cause, error: ScansideError) -> Outcome:
+    return Outcome(encode_error(job.number, cause, error), ("failed",))

@@ -152,8 +152,9 @@ class Ledger:
             self._outbox.send(answer)
             return
         self._turns[number] = answer
-        for first in list(self._turns):
-            ready = self._turns[first]
+        # To send may close the ledger, which empties this.
+        while self._turns:
+            first, ready = next(iter(self._turns.items()))
             if ready is None:
                 return
             del self._turns[first]

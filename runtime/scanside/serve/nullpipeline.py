@@ -16,9 +16,12 @@ from scanside.postprocess import Region
 from scanside.records import BoundingBox
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from scanside.contract import Precision, Thresholds
+    from scanside.pipeline import Prepared
     from scanside.preprocess import Window
 
 __all__ = ["NULL", "NullPipeline"]
@@ -31,6 +34,7 @@ class NullBackend(NamedTuple):
 
     precision: Precision
     lanes: int = 1
+    micro_batch: int = 1
     name: str = NULL
 
     def describe(self) -> dict[str, str]:
@@ -60,6 +64,10 @@ class NullPipeline:
         """Return the same result for every frame of a size."""
         del window, fill
         return _made_up(pixels.shape[0], pixels.shape[1])
+
+    def analyse_prepared(self, slices: Sequence[Prepared]) -> list[Result]:
+        """As `analyse`."""
+        return [_made_up(held.geometry.height, held.geometry.width) for held in slices]
 
     def close(self) -> None:
         """Do nothing."""

@@ -63,7 +63,7 @@ class Service:
         self.limits: Final = limits
         self.counters: Final = counters
         self.log: Final = log
-        self.lanes: Final = Lanes(pipeline, log)
+        self.lanes: Final = Lanes(pipeline, log, streaming=streaming)
         self.draining = False
         self._bundle: Final = bundle
         self._pipeline: Final = pipeline
@@ -150,7 +150,7 @@ class Service:
                 max_bytes_in_flight=limits.max_bytes_in_flight,
                 max_shared_bytes=limits.max_shared_bytes,
                 max_slots=limits.max_slots,
-                lanes=backend.lanes,
+                lanes=self.lanes.at_once,
                 watchdog_ms=limits.watchdog_ms,
                 message_timeout_ms=limits.message_timeout_ms,
                 min_side=MIN_SIDE,
