@@ -145,7 +145,7 @@ def _syntax(data: bytearray, _: _Element, rng: random.Random) -> None:
 
 
 def _meta(data: bytearray, _: _Element, rng: random.Random) -> None:
-    data[rng.randrange(128, 320)] = rng.randrange(256)
+    data[rng.randrange(128, min(320, len(data)))] = rng.randrange(256)
 
 
 def _pixels(data: bytearray, _: _Element, rng: random.Random) -> None:
