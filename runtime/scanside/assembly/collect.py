@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,54 +77,70 @@ def collect(found: Iterable[StudyFile]) -> Collection:
     ExtraNotInstalledError
         If there are DICOM or NIfTI files and the library that reads them is not installed.
     """
+    collector = _Collector()
     with quiet():
-        return _collected(found)
+        for file in found:
+            collector.take(file)
+        return collector.collection()
 
 
-def _collected(found: Iterable[StudyFile]) -> Collection:
-    left_out: Counter[str] = Counter()
-    unreadable: list[tuple[str, str]] = []
-    dicom: dict[str, list[Header]] = {}
-    nifti: dict[str, list[Candidate]] = {}
-    for blob, kind in _blobs(found, left_out, unreadable):
-        try:
+class _Collector:
+    """What has been found so far."""
+
+    def __init__(self) -> None:
+        self._left_out: Counter[str] = Counter()
+        self._unreadable: list[tuple[str, str]] = []
+        self._dicom: dict[str, list[Header]] = {}
+        self._nifti: dict[str, list[Candidate]] = {}
+
+    def take(self, file: StudyFile) -> None:
+        """Read the headers of a file, or of the files in an archive."""
+        source = source_name(file.path)
+        if file.kind != "zip":
+            self._blob(Blob(source, file.path), file.kind)
+            return
+        with self._rejecting(source):
+            for blob, kind in members(file.path):
+                self._blob(blob, kind)
+
+    def collection(self) -> Collection:
+        """Return everything, grouped by study and series."""
+        studies = [self._series(headers) for headers in self._dicom.values()]
+        named = _named([study for study in (*studies, *self._nifti.values()) if study])
+        return Collection(named, dict(+self._left_out), tuple(self._unreadable))
+
+    def _blob(self, blob: Blob, kind: str) -> None:
+        with self._rejecting(blob.source):
             if kind == "NIfTI":
                 folder = blob.source.replace("\\", "/").rpartition("/")[0]
-                nifti.setdefault(folder, []).append(NiftiCandidate(read_nifti(blob)))
-                continue
-            header = read_header(blob)
-        except InputError as error:
-            unreadable.append((blob.source, str(error).removeprefix(f"{blob.source}: ")))
-            continue
+                self._nifti.setdefault(folder, []).append(NiftiCandidate(read_nifti(blob)))
+            elif kind == "DICOM":
+                self._header(read_header(blob))
+            else:
+                self._left_out[f"{kind} files in archives"] += 1
+
+    def _header(self, header: Header) -> None:
         if header.sop_class == Sop.DICOMDIR:
-            left_out["DICOMDIR files"] += 1
+            self._left_out["DICOMDIR files"] += 1
         else:
-            dicom.setdefault(header.study_uid, []).append(header)
-    studies: list[list[Candidate]] = []
-    for headers in dicom.values():
-        series, copies = group_series(headers)
-        left_out["copies of DICOM instances"] += copies
-        studies.append([DicomCandidate(each) for each in series])
-    named = _named([*studies, *nifti.values()])
-    return Collection(named, dict(+left_out), tuple(unreadable))
+            self._dicom.setdefault(header.study_uid, []).append(header)
 
+    def _series(self, headers: list[Header]) -> list[Candidate]:
+        found, copies = group_series(headers)
+        self._left_out["copies of DICOM instances"] += copies
+        candidates: list[Candidate] = []
+        for series in found:
+            with self._rejecting(series.first.blob.source):
+                candidates.append(DicomCandidate(series))
+        return candidates
 
-def _blobs(
-    found: Iterable[StudyFile], left_out: Counter[str], unreadable: list[tuple[str, str]]
-) -> Iterator[tuple[Blob, str]]:
-    for path, kind in found:
-        source = source_name(path)
-        if kind != "zip":
-            yield Blob(source, path), kind
-            continue
+    @contextmanager
+    def _rejecting(self, source: str) -> Iterator[None]:
+        """Note what is refused, and go on."""
         try:
-            for blob, inner in members(path):
-                if inner in {"DICOM", "NIfTI"}:
-                    yield blob, inner
-                else:
-                    left_out[f"{inner} files in archives"] += 1
+            yield
         except InputError as error:
-            unreadable.append((source, str(error).removeprefix(f"{source}: ")))
+            self._unreadable.append((source, str(error).removeprefix(f"{source}: ")))
 
 
 def _named(studies: list[list[Candidate]]) -> tuple[StudyFiles, ...]:
