@@ -120,6 +120,11 @@ def test_a_bundle_that_is_not_accepted_says_why(tmp_path: Path) -> None:
     assert str(tmp_path / "none") in done.stderr
 
 
+def test_scanside_goes_with_its_host(toy_path: Path, tmp_path: Path) -> None:
+    server = clibrary.real_server(tmp_path)
+    clibrary.kill_the_host(server, "--bundle", toy_path, "--backend", "null")
+
+
 def test_the_example_in_cpp(toy_path: Path, tmp_path: Path) -> None:
     server = clibrary.real_server(tmp_path)
     words = (server, "--bundle", toy_path, "--backend", "cpu")

@@ -5,10 +5,6 @@ Each scenario is a function of ``runtime/c/tests``; the server is ``tests/suppor
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -131,29 +127,7 @@ def test_a_refusal_may_come_before_the_frame_has_left(server: Path) -> None:
 
 @pytest.mark.parametrize("behaviour", ["good", "hangs"])
 def test_the_server_goes_with_its_host(server: Path, behaviour: str) -> None:
-    program = clibrary.build("scenarios", "plain")
-    with subprocess.Popen(
-        [program, "is_killed", server, behaviour], stdout=subprocess.PIPE, text=True
-    ) as host:
-        assert host.stdout is not None
-        child = int(host.stdout.readline())
-        assert alive(child)
-        host.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while alive(child) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not alive(child)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs, rather than being gone or waiting to be reaped."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - a file of the kernel
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-    finally:
-        assert os.getpid() != pid
+    clibrary.kill_the_host(server, behaviour)
 
 
 @pytest.mark.slow

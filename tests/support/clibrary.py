@@ -6,9 +6,11 @@ import atexit
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,27 @@ def real_server(at: Path) -> Path:
     )
     script.chmod(0o700)
     return script
+
+
+def kill_the_host(server: Path, *arguments: object) -> None:
+    """Kill a host, and see that its server ends."""
+    program = build("scenarios")
+    words = [str(word) for word in (program, "is_killed", server, *arguments)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        child = int(host.stdout.readline())
+        assert _runs(child)
+        host.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _runs(child)
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a process runs, rather than being gone or waiting to be reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rsplit(")", 1)[1].split()[0] != "Z"
