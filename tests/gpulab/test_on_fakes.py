@@ -1,8 +1,8 @@
 """Builder and backend end to end: NVIDIA's real bindings and the real PyCUDA, on fakes.
 
 The tests of ``unit/backends/tensorrt`` (which otherwise run on a device in Python) and those of
-``onfakes``, once for each version of TensorRT, in a process of its own: libraries that stand in for
-others have to be on the loader's path before it starts.
+``onfakes/commands.py``, once for each version of TensorRT, in a process of its own: libraries that
+stand in for others have to be on the loader's path before it starts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 VERSIONS = ("8.6.1", "10.3.0", "10.13.3.9", "11.4.0.106")
 HERE = Path(__file__).resolve().parent
-TESTS = (HERE.parent / "unit" / "backends" / "tensorrt", HERE / "onfakes")
+TESTS = (HERE.parent / "unit" / "backends" / "tensorrt", HERE / "onfakes" / "commands.py")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

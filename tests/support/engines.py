@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fake_engine import Profile
     from scanside.bundle import Bundle
     from scanside.contract import Role
+    from scanside.enginematch import Runtime
 
 
 def keep_engines(
@@ -26,6 +27,7 @@ def keep_engines(
     profile: Profile = (1, 1, 4),
     plans: dict[Role, bytes] | None = None,
     settings: dict[str, str] | None = None,
+    runtime: Runtime = "tensorrt",
 ) -> dict[Role, Path]:
     """Write the engines of the bundle's default precision; return their plans."""
     precision = bundle.manifest.default_precision
@@ -34,7 +36,7 @@ def keep_engines(
         model = bundle.read_model(role, precision)
         plan = (plans or {}).get(role) or make_plan(model, version, profile)
         key = EngineKey(
-            model_sha256=hashlib.sha256(model).hexdigest(), runtime="tensorrt",
+            model_sha256=hashlib.sha256(model).hexdigest(), runtime=runtime,
             runtime_version=version, gpu_name=gpu, compute_capability="8.7",
             precision=precision, profile=profile, settings=settings or {},
         )  # fmt: skip

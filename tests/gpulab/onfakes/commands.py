@@ -22,13 +22,9 @@ if TYPE_CHECKING:
 
     from command import Done
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        "SCANSIDE_GPULAB_TABLES" not in os.environ, reason="needs NVIDIA's wheels: make gpulab"
-    ),
-]
-VERSION = Path(os.environ.get("SCANSIDE_GPULAB_TABLES", "")).stem
+pytestmark = pytest.mark.slow
+
+VERSION = Path(os.environ["SCANSIDE_GPULAB_TABLES"]).stem
 
 
 @pytest.fixture(autouse=True)
