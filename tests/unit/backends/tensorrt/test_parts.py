@@ -158,7 +158,7 @@ def test_what_auto_is_told_before_anything_is_loaded(packages: Callable[..., Non
 
 @pytest.mark.parametrize("capturable", [True, False])
 def test_tensorrt_rtx_is_asked_whether_it_can_be_captured(
-    capturable: bool,
+    capturable: bool,  # noqa: FBT001
     bundle: Bundle,
 ) -> None:
     version = "1.7.1.116"
@@ -179,7 +179,7 @@ def test_tensorrt_rtx_is_asked_whether_it_can_be_captured(
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_code_in_an_engine_runs_only_where_that_was_asked_for(
-    allowed: bool,
+    allowed: bool,  # noqa: FBT001
     bundle: Bundle,
 ) -> None:
     machine = fake_gpu.Machine("10.3.0")
