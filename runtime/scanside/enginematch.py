@@ -10,10 +10,13 @@ import msgspec
 from scanside.contract import Precision  # noqa: TC001 - msgspec reads it
 from scanside.fields import Part, Positive, Sha256
 
-__all__ = ["ANY_GPU", "EngineKey", "Runtime", "Wanted", "differences", "fits"]
+__all__ = ["ANY_GPU", "IMPLICIT", "EngineKey", "Runtime", "Wanted", "differences", "fits"]
 
 ANY_GPU: Final = "any"
 """The name of the GPU in an engine that was built for compute capabilities, not for one GPU."""
+
+IMPLICIT: Final = "calibration_images_sha256"
+"""The setting of an INT8 engine whose ranges TensorRT chose: the slices that it chose them from."""
 
 VERSION_COMPATIBLE: Final = "version_compatible"
 AMPERE_PLUS: Final = "8.0+"

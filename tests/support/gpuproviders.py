@@ -39,6 +39,8 @@ class GpuProviders:
         Operators that are put on another provider.
     engine
         What the TensorRT provider writes into its cache.
+    fails
+        What a bound run fails with; nothing where it works.
     made
         Providers and options of every session, in order.
     device
@@ -50,6 +52,7 @@ class GpuProviders:
         self.broken: tuple[str, ...] = ()
         self.elsewhere: dict[str, str] = {}
         self.engine = b"engine"
+        self.fails = ""
         self.made: list[list[tuple[str, dict[str, str]]]] = []
         self.entries: list[dict[str, str]] = []
         self.device: list[tuple[list[int], str]] = []
@@ -100,6 +103,11 @@ class _Session(onnxruntime.InferenceSession):
         self._machine = machine
         self._names = [name for name, _ in providers if name not in machine.broken]
         super().__init__(content, options, providers=[CPU])
+
+    def run_with_iobinding(self, binding: Any, options: Any = None) -> None:
+        if self._machine.fails:
+            raise RuntimeError(self._machine.fails)
+        super().run_with_iobinding(binding, options)
 
     def get_providers(self) -> list[str]:
         return [*self._names, CPU]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scanside.enginematch import IMPLICIT
 from scanside.errors import UsageError
 from scanside.preprocess import CHANNELS, SIDE
 from scanside_calibration.material import SLICES, gather_ranges
@@ -87,7 +88,7 @@ def prepare(
             f" ({entry.images_sha256[:12]}, not {material.images_sha256[:12]})"
         )
     return {
-        "calibration_images_sha256": material.images_sha256,
+        IMPLICIT: material.images_sha256,
         "calibration_slices": str(len(material)),
         "calibration_patients": str(len(material.patients)),
         "calibration_split_sha256": material.split_sha256 or "none",

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from scanside.cachefolder import cache_folder, entry_key, read_entry, write_entry
+from scanside.enginematch import IMPLICIT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,5 +53,5 @@ def calibration_cache(key: EngineKey) -> Kept:
     """Return INT8 ranges that a library chose: of one model, on the slices of its settings."""
     return Kept(
         "calibration", model=key.model_sha256, version=key.runtime_version,
-        images=key.settings.get("calibration_images_sha256", "none"),
+        images=key.settings.get(IMPLICIT, "none"),
     )  # fmt: skip

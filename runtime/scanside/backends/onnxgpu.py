@@ -6,6 +6,7 @@ copies the slice in, runs, and copies the result out, and ONNX Runtime allocates
 
 from __future__ import annotations
 
+import re
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from scanside.backends.onnxsession import OUTPUTS, library_version
 from scanside.backends.placement import shown
-from scanside.errors import BackendError
+from scanside.errors import BackendError, DeviceLostError
 from scanside.preprocess import CHANNELS, SIDE
 
 if TYPE_CHECKING:
@@ -33,6 +34,20 @@ _LANES: Final = 2
 """While the GPU computes one slice another is copied; a third would only wait."""
 
 _DEVICE: Final = "cuda"
+
+
+_CUDA_ERROR: Final = re.compile(r"CUDA (?:failure|error) (\d+)")
+"""As ONNX Runtime tells an error of the CUDA runtime."""
+
+_STAYS: Final = frozenset({214, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719})
+"""Errors after which nothing in this process can use the device: memory that can't be corrected,
+faults of a kernel, a time-out, a destroyed context.
+
+References
+----------
+CUDA Runtime API, "Data types used by CUDA Runtime", ``cudaError``: "the process must be
+terminated and relaunched".
+"""
 
 
 class OnnxGpuBackend:
@@ -131,7 +146,7 @@ class _Model:
             self._session.run_with_iobinding(binding)
             found: NDArray[np.float32] = result.numpy()
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise BackendError(f"ONNX Runtime failed on {self._output}: {error}") from error
+            raise _failed(f"ONNX Runtime failed on {self._output}: {error}") from error
         finally:
             self._lanes.put(sets)
         return found
@@ -148,3 +163,13 @@ class _Model:
         binding.bind_ortvalue_input("image", source)
         binding.bind_ortvalue_output(self._output, result)
         return _Bound(source, result, binding)
+
+
+def _failed(said: str) -> BackendError:
+    """Return the error for a failure; one that stays in the process is told as such."""
+    found = _CUDA_ERROR.search(said)
+    if found is None or int(found[1]) not in _STAYS:
+        return BackendError(said)
+    return DeviceLostError(
+        said, remedy="end this process and start another: nothing else clears the error"
+    )

@@ -14,7 +14,7 @@ from gpuproviders import CPU, CUDA, TENSORRT, GpuProviders
 from scanside import backends, open_bundle
 from scanside.backends import cuda, nvidia, orttrt
 from scanside.backends.placement import LIGHT, Ran, check_placement, read_profile, shown
-from scanside.errors import BackendError, BundleError
+from scanside.errors import BackendError, BundleError, DeviceLostError
 from scanside.golden import read_golden
 
 if TYPE_CHECKING:
@@ -172,6 +172,28 @@ def test_exchanged_models_are_refused(bundle: Bundle) -> None:
     content = bundle.read_model("segmenter", "fp32")
     with pytest.raises(BundleError, match=r"\$\.models\.classifier\.fp32"):
         open_gpu_session(content, "classifier", "fp32", [(CUDA, {})])
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("CUDA failure 700: an illegal memory access was encountered ; GPU=0", DeviceLostError),
+        ("CUDA error 719: unspecified launch failure", DeviceLostError),
+        ("CUDA failure 2: out of memory ; GPU=0", BackendError),
+        ("invalid argument", BackendError),
+    ],
+)
+def test_an_error_that_stays_is_told_from_one_that_does_not(
+    said: str, kind: type[BackendError], gpu: GpuProviders, bundle: Bundle
+) -> None:
+    backend = backends.load("cuda", bundle).backend
+    image = read_golden(bundle).images[:1]
+    gpu.fails = said
+    with pytest.raises(BackendError, match="ONNX Runtime failed on tumor_probability") as caught:
+        backend.classify(image)
+    assert type(caught.value) is kind
+    gpu.fails = ""
+    backend.classify(image)  # its lane is free again
 
 
 # The engines that TensorRT's provider keeps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from scanside.backends.tensorrt.backend import TensorRTBackend
@@ -9,11 +10,14 @@ from scanside.backends.tensorrt.device import Device
 from scanside.backends.tensorrt.library import load_libraries, unavailable
 from scanside.contract import ROLES
 from scanside.engines import Wanted, engine_folder, find_engine, read_engine
+from scanside.errors import EngineError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scanside.backends.tensorrt.library import Libraries
     from scanside.bundle import Bundle
-    from scanside.contract import Precision, Role
+    from scanside.contract import ModelFile, Precision, Role
     from scanside.enginematch import Runtime
     from scanside.engines import Sidecar
 
@@ -70,7 +74,8 @@ def load(
                 compute_capability=device.capability,
                 precision=precision,
             )
-            engines[role] = read_engine(folder, find_engine(folder, wanted).key)
+            floating = bundle.manifest.models[role].get("fp32")
+            engines[role] = read_engine(folder, _found(folder, wanted, floating).key)
         return TensorRTBackend(
             libraries,
             device,
@@ -81,4 +86,19 @@ def load(
         )
     except BaseException:
         device.close()
+        raise
+
+
+def _found(folder: Path, wanted: Wanted, floating: ModelFile | None) -> Sidecar:
+    """Return the engine of a model; for INT8, else one whose ranges TensorRT chose itself.
+
+    ``scanside build --implicit-int8`` makes those from the FP32 model; the bundle's INT8 model is
+    what they are verified by.
+    """
+    try:
+        return find_engine(folder, wanted)
+    except EngineError:
+        if wanted.precision == "int8" and floating is not None:
+            with suppress(EngineError):
+                return find_engine(folder, wanted._replace(model_sha256=floating.sha256))
         raise

@@ -16,6 +16,7 @@ from scanside.backends.tensorrt.graph import Graphs
 from scanside.backends.tensorrt.run import Run
 from scanside.backends.tensorrt.slots import Slot, Slots
 from scanside.contract import ROLES
+from scanside.enginematch import IMPLICIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +91,7 @@ class TensorRTBackend:
         self._cuda = libraries.cuda
         self._device = device
         self._graphs = Graphs(libraries.driver)
-        self._engines = {role: sidecar.key.digest[:12] for role, (_, sidecar) in engines.items()}
+        self._engines = {role: _named(sidecar) for role, (_, sidecar) in engines.items()}
         self._models = device.run("loading the engines", partial(self._load, engines))
         self._transfer, self._why = self._choose_transfer()
         self._slots = Slots([self._slot(self._transfer) for _ in range(self.lanes)])
@@ -217,3 +218,9 @@ class TensorRTBackend:
             slot = Slot(image, runs, owner.pop_all())
             self._device.own(slot.owner)
             return slot
+
+
+def _named(sidecar: Sidecar) -> str:
+    """Return the name of an engine, and that TensorRT chose its ranges where it did."""
+    name = sidecar.key.digest[:12]
+    return f"{name} (INT8 ranges chosen by TensorRT)" if IMPLICIT in sidecar.key.settings else name
