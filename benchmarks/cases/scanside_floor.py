@@ -1,6 +1,7 @@
 """The floor of scanside's throughput: the bare models in its lanes, through the same gate.
 
-No file, no picture, no record: prepared slices, the two models, one comparison. Options:
+No file, no picture, no record: prepared slices, as many classified at once as there, the two
+models, one comparison. Options:
 ``bundle``, ``backend``, ``precision``.
 """
 
@@ -11,19 +12,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cases.common import read
 from peerbench.protocol import emit, read_job
 from scanside import Pipeline, open_bundle
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
 def main() -> None:
     """Run the case."""
     job = read_job()
-    images = [read(Path(name))[None] for name in job.files]
+    images = [read(Path(name)) for name in job.files]
     with Pipeline.open(
         open_bundle(job.options["bundle"]),
         backend=job.options["backend"],
@@ -32,16 +36,21 @@ def main() -> None:
     ) as pipeline:
         backend = pipeline.backend
 
-        def both(image: NDArray[np.uint8]) -> bool:
-            if float(backend.classify(image)[0, 0]) < job.gate:
-                return False
-            backend.segment(image)
-            return True
+        def both(group: NDArray[np.uint8]) -> int:
+            passed = backend.classify(group)[:, 0] >= job.gate
+            for image in group[passed]:
+                backend.segment(image[np.newaxis])
+            return int(np.count_nonzero(passed))
+
+        def grouped(chosen: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+            size = backend.micro_batch
+            return [np.stack(chosen[at : at + size]) for at in range(0, len(chosen), size)]
 
         with ThreadPoolExecutor(backend.lanes) as pool:
-            list(pool.map(both, [images[index] for index in job.warm_up]))
+            list(pool.map(both, grouped([images[index] for index in job.warm_up])))
+            groups = grouped(images)
             started = time.perf_counter()
-            segmented = sum(pool.map(both, images))
+            segmented = sum(pool.map(both, groups))
             seconds = time.perf_counter() - started
         emit(
             "stream",

@@ -100,7 +100,8 @@ def _compared(
             way: _samples(results.pooled(latency, "latency", f"{way}_beyond_ms")) for way in CLASSES
         },
         "p99 / p50": {
-            way: round(results.tail(latency, "latency", f"{way}_ms"), 3) for way in CLASSES
+            way: round(results.tail(latency, "latency", f"{way}_ms"), 3)
+            for way in (*CLASSES, "machine")
         },
         "samples": {way: len(results.pooled(latency, "latency", f"{way}_ms")) for way in CLASSES},
         "cold start, seconds": _plain(

@@ -66,6 +66,10 @@ def _table(final: dict[str, Any]) -> list[str]:
         )
     rows += [
         (
+            "p99 / p50 of a bare loop on all cores in between: the machine's own",
+            [f"{c['p99 / p50']['machine']:.2f}" for c in columns.values()],
+        ),
+        (
             "cold start of `scanside run one`, whole process, s",
             _row(columns, "cold start, seconds"),
         ),

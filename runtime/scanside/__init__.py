@@ -15,6 +15,8 @@ Examples
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 # ONNX Runtime 1.29 and later write a device identifier to the user's cache and send usage events
 # to their maker unless this is set before they are imported (microsoft/onnxruntime#27379). A
@@ -23,7 +25,6 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("ORT_TELEMETRY_DISABLED", os.environ["ORT_DISABLE_TELEMETRY"])
 
-from scanside.bundle import Bundle, open_bundle
 from scanside.errors import (
     BackendError,
     BenchmarkInvalidError,
@@ -39,8 +40,11 @@ from scanside.errors import (
     ScansideError,
     UsageError,
 )
-from scanside.pipeline import Pipeline, Result
-from scanside.preprocess import Window
+
+if TYPE_CHECKING:
+    from scanside.bundle import Bundle, open_bundle
+    from scanside.pipeline import Pipeline, Result
+    from scanside.preprocess import Window
 
 __all__ = [
     "BackendError",
@@ -62,3 +66,21 @@ __all__ = [
     "Window",
     "open_bundle",
 ]
+
+_ON_USE: Final = {
+    "Bundle": "scanside.bundle",
+    "Pipeline": "scanside.pipeline",
+    "Result": "scanside.pipeline",
+    "Window": "scanside.preprocess",
+    "open_bundle": "scanside.bundle",
+}
+"""What needs numpy or OpenCV, with its module: the command line's help needs neither."""
+
+
+def __getattr__(name: str) -> object:
+    """Import a name on its first use."""
+    if name not in _ON_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_ON_USE[name]), name)
+    globals()[name] = value
+    return value

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 import numpy as np
 
+from scanside.backends.derivation import REWRITES_VERSION
 from scanside.backends.onnxruntime import usable_cores
 from scanside.backends.processor import processor
 from scanside.cachefolder import cache_folder, entry_key, read_entry, write_entry
@@ -117,7 +118,8 @@ def choose(
     ready = {
         name: backend for name in names if (backend := _tried(name, load, passed_over)) is not None
     }
-    took = measure(ready, read_golden(bundle).images[:_SLICES], passed_over)
+    images = read_golden(bundle).images[:_SLICES]
+    took = measure(ready, images, passed_over, streaming=streaming)
     if not took:
         raise _nothing(passed_over)
     best = faster(took)
@@ -146,6 +148,8 @@ def measure(
     images: NDArray[np.uint8],
     passed_over: dict[str, str],
     clock: Callable[[], float] = time.perf_counter,
+    *,
+    streaming: bool = False,
 ) -> dict[str, float]:
     """Measure what a slice takes that goes through both models.
 
@@ -162,6 +166,8 @@ def measure(
         Gets the reason of a backend that fails; it is not measured further.
     clock
         Seconds.
+    streaming
+        Whether a lane classifies as many at once as it does in a run.
 
     Returns
     -------
@@ -175,7 +181,10 @@ def measure(
             name: stack.enter_context(ThreadPoolExecutor(backend.lanes))
             for name, backend in backends.items()
         }
-        _take_turns(backends, lanes, images, times, passed_over, clock)
+        together = {
+            name: backend.micro_batch if streaming else 1 for name, backend in backends.items()
+        }
+        _take_turns(backends, lanes, together, images, times, passed_over, clock)
     # The first turn is left out: it fills caches and allocates.
     return {name: float(np.median(found[1:] or [0.0])) for name, found in times.items()}
 
@@ -183,6 +192,7 @@ def measure(
 def _take_turns(
     backends: Mapping[str, Backend],
     lanes: Mapping[str, Executor],
+    together: Mapping[str, int],
     images: NDArray[np.uint8],
     times: dict[str, list[float]],
     passed_over: dict[str, str],
@@ -191,25 +201,27 @@ def _take_turns(
     """Add each backend's milliseconds a slice, turn by turn; drop one that fails."""
     end, turn = clock() + _SECONDS, 0
     while len(times) > 1 and (turn <= _LEAST_TURNS or clock() < end):
-        image = images[turn % len(images)][None]
         for name in list(times):
+            group = images[np.arange(turn, turn + together[name]) % len(images)]
             started = clock()
             try:
-                _in_all_lanes(backends[name], lanes[name], image)
+                _in_all_lanes(backends[name], lanes[name], group)
             except BackendError as error:
                 passed_over[name] = str(error)
                 del times[name]
             else:
-                times[name].append((clock() - started) * 1e3 / backends[name].lanes)
+                slices = together[name] * backends[name].lanes
+                times[name].append((clock() - started) * 1e3 / slices)
         turn += 1
 
 
-def _in_all_lanes(backend: Backend, lanes: Executor, image: NDArray[np.uint8]) -> None:
-    """Send a slice through both models in every lane at once."""
+def _in_all_lanes(backend: Backend, lanes: Executor, group: NDArray[np.uint8]) -> None:
+    """Send slices through both models in every lane at once, as a run does."""
 
     def analyse(_: int) -> None:
-        backend.classify(image)
-        backend.segment(image)
+        backend.classify(group)
+        for image in group:
+            backend.segment(image[np.newaxis])
 
     list(lanes.map(analyse, range(backend.lanes)))
 
@@ -230,6 +242,7 @@ def _key(bundle: Bundle, precision: Precision, names: Sequence[str], *, streamin
         manifest=bundle.manifest_sha256,
         precision=precision,
         streaming=str(streaming),
+        rewrites=REWRITES_VERSION,
         processor=processor(),
         cores=str(usable_cores()),
         **{name: _version(PACKAGES[name]) for name in names},

@@ -61,9 +61,10 @@ _SAMPLES: Final = 1024
 """Length of the query sample library, as MLPerf's ResNet-50 has it. LoadGen draws from it with
 replacement, so that the positive rate is that of the library within its draws."""
 
-_OFFLINE_MARGIN: Final = 1.5
-"""Offline is one query whose length LoadGen fixes before; were it too short for the duration, the
-test would be INVALID. A warm-up is short, and batches may be faster than single slices."""
+_MARGIN: Final = 1.5
+"""LoadGen fixes the length of its query list before it begins, and one that is too short ends the
+test early: INVALID. A warm-up is short, other work may slow it, and batches may be faster than
+single slices."""
 
 _TO_NS: Final = 1e6
 _JOIN_SECONDS: Final = 10.0
@@ -102,12 +103,12 @@ def test_settings(settings: Settings, rate: float) -> dict[str, float]:
         ),
     }
     if settings.scenario == "single-stream":
-        fields["single_stream_expected_latency_ns"] = round(1e9 / rate)
+        fields["single_stream_expected_latency_ns"] = round(1e9 / (rate * _MARGIN))
     elif settings.scenario == "multi-stream":
         fields["multi_stream_samples_per_query"] = settings.batch
-        fields["multi_stream_expected_latency_ns"] = round(1e9 * settings.batch / rate)
+        fields["multi_stream_expected_latency_ns"] = round(1e9 * settings.batch / (rate * _MARGIN))
     elif settings.scenario == "offline":
-        fields["offline_expected_qps"] = settings.target_qps or rate * _OFFLINE_MARGIN
+        fields["offline_expected_qps"] = settings.target_qps or rate * _MARGIN
     else:
         fields["server_target_qps"] = settings.target_qps or rate / 2
         bound = settings.latency_bound_ms or LATENCY_BOUND_MS

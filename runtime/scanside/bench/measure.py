@@ -110,7 +110,12 @@ def measure(request: Request, say: Callable[[str], None] = lambda _: None) -> Be
     loaded = _slices(request)
     peaks = Peaks()
     before = time.perf_counter()
-    pipeline = Pipeline.open(request.bundle, backend=request.backend, precision=request.precision)
+    pipeline = Pipeline.open(
+        request.bundle,
+        backend=request.backend,
+        precision=request.precision,
+        streaming=settings.scenario == "stream",
+    )
     load_ms = (time.perf_counter() - before) * 1e3
     with pipeline:
         if pipeline.fallback is not None:

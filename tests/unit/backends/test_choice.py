@@ -85,9 +85,9 @@ class Shop:
         self.made: dict[str, Stub] = {}
         self.measured = 0
 
-        def counted(*args: Any) -> dict[str, float]:
+        def counted(*args: Any, **given: Any) -> dict[str, float]:
             self.measured += 1
-            return measure(*args, clock=self.clock)
+            return measure(*args, clock=self.clock, **given)
 
         monkeypatch.setattr(choice, "measure", counted)
 
@@ -246,6 +246,18 @@ def test_every_lane_is_at_work() -> None:
     stubs["cpu"].lanes = 3
     measure(stubs, IMAGES, {}, clock)
     assert stubs["cpu"].calls == 3 * stubs["openvino"].calls
+
+
+def test_a_stream_is_measured_as_it_runs() -> None:
+    """Four slices in one classification: the time of the calls, by slice."""
+    clock = Clock()
+    stubs = {"cpu": Stub("cpu", clock, 0.1), "openvino": Stub("openvino", clock, 0.1)}
+    stubs["cpu"].micro_batch = 4
+    took = measure(stubs, IMAGES, {}, clock, streaming=True)
+    assert took == {
+        "cpu": pytest.approx((0.05 + 4 * 0.05) / 4 * 1e3), "openvino": pytest.approx(100)
+    }  # fmt: skip
+    assert measure(stubs, IMAGES, {}, clock)["cpu"] == pytest.approx(100)
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.floats(1e-3, 1e3), min_size=1))
