@@ -10,7 +10,7 @@ DATA ?=
 PIP = -m pip --disable-pip-version-check --quiet install
 SOURCES = runtime training export calibration tests benchmarks
 
-.PHONY: demo test test-fast test-runtime lint gpulab bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom lock clean
+.PHONY: demo test test-fast test-runtime lint gpulab gpulab-rtx bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/scanside demo $(DATA)
@@ -42,6 +42,15 @@ gpulab: $(GPULAB)/ready
 $(GPULAB)/ready: $(DEV_VENV)/ready tests/gpulab/prepare.py $(wildcard tests/gpulab/fakes/*)
 	@echo "Setting up $(GPULAB) (once, some minutes)"
 	@$(DEV_VENV)/bin/python tests/gpulab/prepare.py $(GPULAB)
+	@touch $@
+
+# The compiler of TensorRT-RTX alone, on every model: some two minutes.
+gpulab-rtx: $(GPULAB)-rtx/ready
+	SCANSIDE_GPULAB=$(abspath $(GPULAB)-rtx) $(DEV_VENV)/bin/python -m pytest tests/gpulab/test_rtx_compiler.py
+
+$(GPULAB)-rtx/ready: $(DEV_VENV)/ready tests/gpulab/prepare.py
+	@echo "Setting up $(GPULAB)-rtx (once)"
+	@$(DEV_VENV)/bin/python tests/gpulab/prepare.py $(GPULAB)-rtx rtx
 	@touch $@
 
 bench: $(BENCH_VENV)/ready

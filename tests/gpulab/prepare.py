@@ -1,8 +1,9 @@
 """Make a folder in which TensorRT's and PyCUDA's code paths run without a GPU and without a driver.
 
-``python tests/gpulab/prepare.py FOLDER``, or ``make gpulab``. NVIDIA's wheels come from the package
-index into that folder and into nothing that is shipped; everything else is compiled from the
-sources beside this file.
+``python tests/gpulab/prepare.py FOLDER``, or ``make gpulab``; with ``rtx`` behind the folder
+TensorRT-RTX alone, which needs nothing else, or ``make gpulab-rtx``. NVIDIA's wheels come from the
+package index into that folder and into nothing that is shipped; everything else is compiled from
+the sources beside this file.
 
 ======================  ==========================================================================
 ``rtx/``                TensorRT-RTX's bindings and compiler: it builds engines on the CPU
@@ -48,13 +49,20 @@ NOT_OURS = ("numpy", "numpy.libs", "bin")
 
 def main() -> None:
     lab = Path(sys.argv[1]).resolve()
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = lab / "rtx" / "lib" / python / "site-packages"
+    if sys.argv[2:] == ["rtx"]:
+        try:
+            pip("install", "--no-deps", "--target", packages, *RTX)
+        except subprocess.CalledProcessError:
+            print("TensorRT-RTX can't be had for this Python: its tests will be skipped")  # noqa: T201
+        return
     if sys.platform != "linux" or platform.machine() != "x86_64":
         sys.exit("the fakes stand in for x86-64 Linux libraries: there is nothing to prepare here")
     if shutil.which("cc") is None or shutil.which("c++") is None:
         sys.exit("preparing needs a C and a C++ compiler: sudo apt install build-essential")
     lab.mkdir(parents=True, exist_ok=True)
-    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    pip("install", "--no-deps", "--target", lab / "rtx" / "lib" / python / "site-packages", *RTX)
+    pip("install", "--no-deps", "--target", packages, *RTX)
     driver = lab / "fakecuda" / "libcuda.so.1"
     compiled(driver, FAKES / "cuda.c", "-Wl,-soname,libcuda.so.1", "-lpthread")
     (driver.parent / "libcuda.so").unlink(missing_ok=True)
