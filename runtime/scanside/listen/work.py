@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from scanside.discretion import discreet
-from scanside.errors import BackendError, ScansideError
+from scanside.errors import BackendError, DeviceLostError, ScansideError
 
 if TYPE_CHECKING:
     import threading
@@ -122,7 +122,7 @@ class Worker:
         Raises
         ------
         BackendError
-            If the backend has failed too often in a row.
+            If the backend has failed too often in a row, or its device is lost.
         """
         claim = self._studies.claim()
         if claim is None:
@@ -139,7 +139,7 @@ class Worker:
         except BackendError as error:
             self._failed(claim, error)
             self._errors += 1
-            if self._errors >= _MOST_ERRORS:
+            if self._errors >= _MOST_ERRORS or isinstance(error, DeviceLostError):
                 raise
         except ScansideError as error:
             self._failed(claim, error)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from scanside.errors import BackendError, InputError, InternalError, ScansideError
+from scanside.errors import BackendError, DeviceLostError, InputError, InternalError, ScansideError
 from scanside.pipeline import Prepared, Result, prepare
 from scanside.serve.answers import Answer, Spent, encode_error, encode_result, rejected
 from scanside.serve.codes import Cause
@@ -179,13 +179,15 @@ class Lanes:
         return jobs
 
     def _work(self, jobs: list[Job], begun: float) -> list[tuple[Job, Outcome]]:
-        """Compute answers; nothing that is raised goes further than this."""
+        """Compute answers; nothing that is raised goes further, but for a lost device."""
         late = [job for job in jobs if job.is_late(begun)]
         jobs = [job for job in jobs if job not in late]
         outcomes = [(job, _late(job, begun)) for job in late]
         try:
             found = list(zip(jobs, self._analyse(jobs), strict=True))
             return outcomes + [(job, self._outcome(job, result, begun)) for job, result in found]
+        except DeviceLostError:
+            raise  # only a new process can use the device: the server replaces itself
         except ScansideError as error:
             cause, failure = Cause.BACKEND, error
         except Exception as error:  # noqa: BLE001 - no request may end the server or stay unanswered

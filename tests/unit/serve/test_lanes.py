@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from scanside.errors import BackendError, InputError
+from scanside.errors import BackendError, DeviceLostError, InputError
 from scanside.pipeline import Result
 from scanside.preprocess import Window
 from scanside.serve import wire
@@ -148,11 +148,15 @@ def test_a_failure_is_an_answer_for_each(error: Exception, cause: Cause) -> None
     assert lanes.longest() == 0.0
 
 
-def test_a_lane_that_fails_counts_as_hung() -> None:
+@pytest.mark.parametrize("error", [None, DeviceLostError("the GPU is gone")])
+def test_a_lane_that_fails_counts_as_hung_and_so_does_one_whose_device_is_lost(
+    error: Exception | None,
+) -> None:
     pipeline = Pipeline()
+    pipeline.error = error
     pipeline.go.set()
     lanes = Lanes(pipeline, LOG, streaming=False)
-    lanes.put(job(Client(fails=True), 1))
+    lanes.put(job(Client(fails=error is None), 1))
     end = time.monotonic() + 30
     while lanes.longest() < 1e9:
         assert time.monotonic() < end
