@@ -92,7 +92,8 @@ static void round_trips(scanside_session *session, const struct frames *frames, 
         scanside_image image = frame(frames, n);
         double began = now_us();
         must(scanside_infer(session, &image, &result, mask, frame_bytes(frames) / 3,
-                            SCANSIDE_FOREVER), "infer");
+                            SCANSIDE_FOREVER),
+             "infer");
         times[n] = now_us() - began;
     }
     qsort(times, requests, sizeof *times, by_size);
@@ -113,14 +114,14 @@ static double streamed(scanside_session *session, const struct frames *frames, u
             continue;
         }
         must(scanside_wait(session, SCANSIDE_ANY, &result, mask, frame_bytes(frames) / 3,
-                           SCANSIDE_FOREVER), "wait");
+                           SCANSIDE_FOREVER),
+             "wait");
         done++;
     }
     return requests / (now_us() - began) * 1e6;
 }
 
-static void measure(const scanside_options *options, const struct frames *frames,
-                    uint32_t requests)
+static void measure(const scanside_options *options, const struct frames *frames, uint32_t requests)
 {
     uint8_t *mask = malloc(frame_bytes(frames) / 3);
     double *times = malloc(requests * sizeof *times);
@@ -143,8 +144,8 @@ static void measure(const scanside_options *options, const struct frames *frames
            "{\"p50\": %.1f, \"p90\": %.1f, \"p99\": %.1f, \"max\": %.1f}, "
            "\"slices_per_second\": %.1f}\n",
            info.backend, (info.flags & SCANSIDE_SERVER_SHARED_MEMORY) != 0 ? "true" : "false",
-           requests, info.slots, first_result / 1e3, times[requests / 2],
-           times[requests * 9 / 10], times[requests * 99 / 100], times[requests - 1], rate);
+           requests, info.slots, first_result / 1e3, times[requests / 2], times[requests * 9 / 10],
+           times[requests * 99 / 100], times[requests - 1], rate);
     must(scanside_close(session, 10000), "close");
     free(times);
     free(mask);

@@ -182,7 +182,8 @@ void scanside_image_init(scanside_image *image, size_t struct_size);
 enum {
     SCANSIDE_STATUS_OK = 0,
     SCANSIDE_STATUS_INDETERMINATE = 1, /* the models contradict each other: `reason` says how */
-    SCANSIDE_STATUS_REJECTED = 2       /* the image is not accepted */
+    SCANSIDE_STATUS_REJECTED = 2,      /* the image is not accepted */
+    SCANSIDE_STATUS_NONE = 3           /* there is no result: the call's code says why */
 };
 
 enum {
@@ -226,8 +227,9 @@ void scanside_result_init(scanside_result *result, size_t struct_size);
 /* Analyse one slice: scanside_submit and scanside_wait in one call, with one time-out.
  *
  * As scanside_wait; on TIMEOUT the answer, when it comes, is dropped. */
-int32_t scanside_infer(scanside_session *handle, const scanside_image *image, scanside_result *result,
-                       uint8_t *mask, size_t mask_bytes, uint32_t timeout_ms);
+int32_t scanside_infer(scanside_session *handle, const scanside_image *image,
+                       scanside_result *result, uint8_t *mask, size_t mask_bytes,
+                       uint32_t timeout_ms);
 
 /* Hand a slice over, waiting for a free slot if need be; the pixels are copied.
  *
@@ -242,14 +244,15 @@ int32_t scanside_submit(scanside_session *handle, const scanside_image *image, u
  *
  * `mask` has room for height x width bytes, which become 1 inside and 0 outside, or all 0 where
  * there is no mask: SCANSIDE_HAS_MASK tells which. It may be NULL (then `mask_bytes` is 0).
- * `result` may be NULL, except with SCANSIDE_ANY.
+ * `result` may be NULL, except with SCANSIDE_ANY. Without an answer `mask` is left as it is.
  *
  * OK: the slice was analysed; look at `status` and `tumor`. A positive code: the server's error,
- * SCANSIDE_ERROR_INPUT for an image that is not accepted. LOST: the server went. After these the
- * ticket is spent. TIMEOUT, BUFFER: the ticket still holds. ARGUMENT: there is no such ticket (with
- * SCANSIDE_ANY: none at all), or another thread waits for it. */
-int32_t scanside_wait(scanside_session *handle, uint64_t ticket, scanside_result *result, uint8_t *mask,
-                      size_t mask_bytes, uint32_t timeout_ms);
+ * SCANSIDE_ERROR_INPUT for an image that is not accepted; SCANSIDE_ERROR_INTERNAL too where the
+ * mask is not the one that the server measured. LOST: the server went. After these the ticket is
+ * spent. TIMEOUT, BUFFER: it still holds. ARGUMENT: there is no such ticket, or another thread waits
+ * for it. With SCANSIDE_ANY, DOWN: there is no server and no answer is left. */
+int32_t scanside_wait(scanside_session *handle, uint64_t ticket, scanside_result *result,
+                      uint8_t *mask, size_t mask_bytes, uint32_t timeout_ms);
 
 /* Give a ticket up: its answer is dropped. The slot is free again once the answer has come. */
 int32_t scanside_forget(scanside_session *handle, uint64_t ticket);
@@ -271,15 +274,15 @@ typedef struct scanside_info {
     uint32_t struct_size;
     uint32_t flags; /* SCANSIDE_SERVER_ */
     uint32_t protocol_major, protocol_minor;
-    uint32_t slots;       /* requests in flight */
-    uint32_t lanes;       /* slices computed side by side */
+    uint32_t slots; /* requests in flight */
+    uint32_t lanes; /* slices computed side by side */
     uint64_t slot_bytes;
-    uint32_t watchdog_ms; /* longest computation before the backend counts as hung */
-    uint32_t restarts;    /* of the backend, in this server */
-    uint32_t min_side, max_side;   /* accepted height and width */
-    double gate, decision, mask;   /* the bundle's thresholds */
-    int64_t pid;                   /* of the child */
-    uint8_t bundle_sha256[32];     /* of the bundle's manifest */
+    uint32_t watchdog_ms;        /* longest computation before the backend counts as hung */
+    uint32_t restarts;           /* of the backend, in this server */
+    uint32_t min_side, max_side; /* accepted height and width */
+    double gate, decision, mask; /* the bundle's thresholds */
+    int64_t pid;                 /* of the child */
+    uint8_t bundle_sha256[32];   /* of the bundle's manifest */
     char version[24], backend[16], precision[8], bundle[96];
     char license[64]; /* of the weights */
 } scanside_info;

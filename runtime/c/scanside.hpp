@@ -16,10 +16,12 @@
 
 #include "scanside.h"
 
-namespace scanside {
+namespace scanside
+{
 
 /// A code of scanside.h that is not SCANSIDE_OK, and what scanside_last_error said.
-class Error : public std::runtime_error {
+class Error : public std::runtime_error
+{
 public:
     Error(std::int32_t code, const char *text)
         : std::runtime_error(std::string(scanside_strerror(code)) + ": " + text), code_(code)
@@ -70,14 +72,15 @@ struct Options {
     std::function<void(const char *)> log; ///< It must not throw.
     std::uint32_t flags = 0;
     std::uint32_t slots = 0;
-    std::uint64_t slot_bytes = 0; ///< 0: the default of scanside_options_init.
+    std::uint64_t slot_bytes = 0;  ///< 0: the default of scanside_options_init.
     Milliseconds start_timeout{0}; ///< 0: likewise.
 };
 
 class Session;
 
 /// An accepted slice. Given up, if nobody has waited for it, when it goes out of scope.
-class Ticket {
+class Ticket
+{
 public:
     Ticket(Ticket &&other) noexcept
         : handle_(other.handle_), number_(std::exchange(other.number_, 0)), pixels_(other.pixels_)
@@ -125,7 +128,8 @@ private:
 };
 
 /// A running server; drained and ended with the scope, after its tickets.
-class Session {
+class Session
+{
 public:
     explicit Session(const Options &options, Milliseconds close_timeout = Milliseconds{5000})
         : log_(std::make_unique<std::function<void(const char *)>>(options.log)),

@@ -79,7 +79,7 @@ def test_the_symbols_are_those_of_the_header_and_no_others() -> None:
 
 
 def test_the_static_library_takes_no_names_of_the_host() -> None:
-    archive = clibrary.build("libscanside.a", "plain", "gcc")
+    archive = clibrary.build("libscanside.a", "plain")
     listed = clibrary.run(clibrary.tool("nm"), "--defined-only", "--extern-only", archive)
     names = {line.split()[2] for line in listed.stdout.splitlines() if len(line.split()) == 3}
     assert {name for name in names if not name.startswith("scn_")} == declared()
@@ -98,11 +98,11 @@ def test_the_versions_agree() -> None:
 
 
 def test_two_files_can_be_dropped_into_a_host(tmp_path: Path) -> None:
-    single = clibrary.build("single/scanside.c", "plain", "gcc")
+    single = clibrary.build("single/scanside.c", "plain")
     (tmp_path / "console.c").write_text(HOST.replace("<scanside.h>", '"scanside.h"'))
     program = tmp_path / "console"
     done = clibrary.run(
-        "gcc", "-std=c99", *STRICT, "-pthread", "-I", single.parent, tmp_path / "console.c",
+        clibrary.COMPILER, "-std=c99", *STRICT, "-pthread", "-I", single.parent, tmp_path / "console.c",
         single, "-o", program,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -115,9 +115,9 @@ def test_the_quick_start_compiles(tmp_path: Path) -> None:
     there = "/opt/scanside/bin/scanside"
     assert there in program
     (tmp_path / "console.c").write_text(program.replace(there, str(tmp_path / "none")))
-    library = clibrary.build("libscanside.a", "plain", "gcc")
+    library = clibrary.build("libscanside.a", "plain")
     done = clibrary.run(
-        "gcc", "-std=c99", *STRICT, "-pthread", "-I", clibrary.SOURCE, tmp_path / "console.c",
+        clibrary.COMPILER, "-std=c99", *STRICT, "-pthread", "-I", clibrary.SOURCE, tmp_path / "console.c",
         library, "-o", tmp_path / "console",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -127,7 +127,7 @@ def test_the_quick_start_compiles(tmp_path: Path) -> None:
 
 
 def test_what_is_installed_serves_pkg_config(tmp_path: Path) -> None:
-    clibrary.tool("cc")
+    clibrary.tool(clibrary.COMPILER)
     prefix = tmp_path / "prefix"
     done = clibrary.run(
         clibrary.tool("make"), "-C", clibrary.SOURCE, "install", f"PREFIX={prefix}",
@@ -146,7 +146,7 @@ def test_what_is_installed_serves_pkg_config(tmp_path: Path) -> None:
     flags = clibrary.run(config, "--cflags", "--libs", "scanside", env=where).stdout.split()
     (tmp_path / "console.c").write_text(HOST)
     program = tmp_path / "console"
-    done = clibrary.run("cc", tmp_path / "console.c", "-o", program, *flags)
+    done = clibrary.run(clibrary.COMPILER, tmp_path / "console.c", "-o", program, *flags)
     assert done.returncode == 0, done.stderr
     found = {**os.environ, "LD_LIBRARY_PATH": str(prefix / "lib")}
     assert clibrary.run(program, env=found).stdout == "100\n"
@@ -155,7 +155,7 @@ def test_what_is_installed_serves_pkg_config(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_cmake_finds_it_installed_and_as_a_folder(tmp_path: Path) -> None:
     cmake = clibrary.tool("cmake")
-    clibrary.tool("cc")
+    clibrary.tool(clibrary.COMPILER)
     prefix, build = tmp_path / "prefix", tmp_path / "build"
     install = (f"-DCMAKE_INSTALL_PREFIX={prefix}", "-DBUILD_SHARED_LIBS=ON")
     _must(cmake, "-S", clibrary.SOURCE, "-B", build, *install)
@@ -179,7 +179,7 @@ def test_the_abi_is_what_callers_were_promised() -> None:
         pytest.skip("the ABI was recorded on x86-64")
     library = _library()
     make = ("make", "-C", clibrary.SOURCE, f"BUILD={library.parent}")
-    done = clibrary.run(*make, "CC=gcc", "CFLAGS=-O1 -g", "abi")
+    done = clibrary.run(*make, f"CC={clibrary.COMPILER}", "CFLAGS=-O1 -g", "abi")
     assert done.returncode == 0, done.stdout
 
 
@@ -214,8 +214,8 @@ def test_the_bench_reports(tmp_path: Path, toy_path: Path, transport: str) -> No
 
 
 def _library() -> Path:
-    clibrary.build("libscanside.so", "plain", "gcc")
-    return clibrary.build("libscanside.so.0", "plain", "gcc")
+    clibrary.build("libscanside.so", "plain")
+    return clibrary.build("libscanside.so.0", "plain")
 
 
 def _must(*words: object) -> None:

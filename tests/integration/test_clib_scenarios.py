@@ -37,6 +37,7 @@ EVERYWHERE = (
     ("killed_by_the_host", "hangs"),
     ("late_answers", "slow"),
     ("bad_news", "errors"),
+    ("nothing_stale", "then_an_error"),
     ("server_ends", "going"),
     ("log_lines", "noisy"),
 )

@@ -21,6 +21,9 @@ SUPPORT = Path(__file__).resolve().parent
 SANITIZERS = {"plain": "", "asan": "address,undefined", "tsan": "thread"}
 """What `make SANITIZE=` is given, by the name of the build."""
 
+COMPILER = "gcc" if shutil.which("gcc") else "cc"
+"""What builds where a test does not say; one name, so that nothing is built twice."""
+
 
 def tool(name: str) -> str:
     """The path of a program, without which the test is skipped."""
@@ -47,7 +50,7 @@ def folder(kind: str, compiler: str) -> Path:
 
 
 @functools.cache
-def build(target: str, kind: str = "plain", compiler: str = "cc") -> Path:
+def build(target: str, kind: str = "plain", compiler: str = COMPILER) -> Path:
     """Build a target of ``runtime/c/Makefile`` and return its path.
 
     Parameters

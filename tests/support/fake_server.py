@@ -347,6 +347,14 @@ def _slot(request: Request) -> int:
     return int(codes.ResultFlag.SLOT) if in_slot else 0
 
 
+def then_an_error(server: Server) -> None:
+    """Answers one, then says of one that it is no input."""
+    server.hello()
+    server.answer(server.request())
+    server.error(server.request().id, 3, codes.Cause.REQUEST, 0, b"no input")
+    server.serve()
+
+
 def early(server: Server) -> None:
     """Refuses a frame of which it has read the header and little more, then reads on."""
     server.hello()

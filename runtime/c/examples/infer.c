@@ -61,9 +61,10 @@ static int analyse(scanside_session *session, const char *slice)
     else if (write_mask(slice, mask, &result) != 0)
         printf("%s: its mask cannot be written\n", slice);
     else
-        failed = printf("%s: status %" PRIu32 ", tumor %" PRIu32 ", probability %.9g, %" PRIu32
-                        " px\n", slice, result.status, result.tumor, result.tumor_probability,
-                        result.area_px) < 0;
+        failed =
+            printf("%s: status %" PRIu32 ", tumor %" PRIu32 ", probability %.9g, %" PRIu32 " px\n",
+                   slice, result.status, result.tumor, result.tumor_probability,
+                   result.area_px) < 0;
     free(mask);
     free(pixels);
     return failed;

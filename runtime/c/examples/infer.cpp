@@ -1,4 +1,5 @@
-// The same as infer.c in C++17, for a slice that is made up: infer_cpp /path/to/scanside [ARGUMENT...]
+// The same as infer.c in C++17, for a slice that is made up: infer_cpp /path/to/scanside
+// [ARGUMENT...]
 #include <iostream>
 #include <vector>
 

@@ -201,6 +201,7 @@ static const char *end(scanside_session *handle)
                  reader->header.payload - (handle->ring.shared ? 0 : request->result.mask_bytes));
         if (request->result.status == SCANSIDE_STATUS_REJECTED)
             request->code = SCANSIDE_ERROR_INPUT;
+        request->has_result = true;
         scn_request_answer(request);
         return NULL;
     case WIRE_ERROR:

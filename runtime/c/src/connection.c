@@ -89,7 +89,8 @@ static int next_pieces(scanside_session *handle, struct iovec pieces[2])
 }
 
 /* The memory goes with ATTACH, and is the server's from then on. */
-static void put_descriptor(scanside_session *handle, struct msghdr *message, void *room, size_t size)
+static void put_descriptor(scanside_session *handle, struct msghdr *message, void *room,
+                           size_t size)
 {
     if (handle->queue[handle->queue_first] != QUEUE_CONTROL ||
         handle->control.kind != WIRE_ATTACH || handle->queue_sent > 0)

@@ -7,7 +7,8 @@
 /* The monotonic time so many milliseconds from now, in nanoseconds. */
 int64_t scn_deadline(uint32_t milliseconds);
 
-/* Sleep until another thread changes something, or the deadline. The lock is held before and after. */
+/* Sleep until another thread changes something, or the deadline. The lock is held before and after.
+ */
 void scn_wait_changed(scanside_session *handle, int64_t deadline);
 void scn_changed(scanside_session *handle);
 

@@ -47,6 +47,7 @@ struct request {
     /* The answer: a code of the server with its cause, or a result. */
     int32_t code;
     uint32_t cause;
+    bool has_result; /* else `result` is that of the slot's last request */
     struct wire_result result;
     char text[REQUEST_TEXT];
 };
@@ -107,9 +108,9 @@ struct scanside_session {
 
     struct wire_reader reader;
     struct request *answering; /* whose answer the reader is in; NULL: another message */
-    uint8_t *received; /* RECEIVE_BYTES, of the pumping thread */
+    uint8_t *received;         /* RECEIVE_BYTES, of the pumping thread */
     struct wire_hello hello;
-    char *description; /* WIRE_MAX_JSON + 1 */
+    char *description;       /* WIRE_MAX_JSON + 1 */
     char log_line[LOG_LINE]; /* of the pumping thread */
     size_t log_filled;
     char log_last[LOG_LINE]; /* the last whole line */

@@ -7,7 +7,8 @@
 
 #include "scanside.h"
 
-/* Check what the library itself relies on, and give the frame's bytes; the server checks the rest. */
+/* Check what the library itself relies on, and give the frame's bytes; the server checks the rest.
+ */
 int32_t scn_image_check(const scanside_image *image, size_t slot_bytes, size_t *frame_bytes);
 
 /* Copy the pixels to [height][width][channels] without padding. */

@@ -74,7 +74,7 @@ static int set_descriptors(posix_spawn_file_actions_t *actions,
 }
 
 int scn_process_start(struct process *process, const char *executable, char *const *arguments,
-                  char *const *environment, const struct process_descriptors *descriptors)
+                      char *const *environment, const struct process_descriptors *descriptors)
 {
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;
@@ -98,7 +98,8 @@ int scn_process_start(struct process *process, const char *executable, char *con
         process->pid = 0;
 #ifdef SYS_pidfd_open
     else
-        process->pidfd = scn_descriptor_above_standard((int)syscall(SYS_pidfd_open, process->pid, 0));
+        process->pidfd =
+            scn_descriptor_above_standard((int)syscall(SYS_pidfd_open, process->pid, 0));
 #endif
     return failed;
 }

@@ -27,7 +27,7 @@ int scn_descriptor_above_standard(int descriptor);
 
 /* Start a program; 0, or the errno of posix_spawn. `environment` NULL: the host's own. */
 int scn_process_start(struct process *process, const char *executable, char *const *arguments,
-                  char *const *environment, const struct process_descriptors *descriptors);
+                      char *const *environment, const struct process_descriptors *descriptors);
 
 /* Send a signal to a child that has not been reaped; else do nothing. */
 void scn_process_signal(struct process *process, int signal_number);

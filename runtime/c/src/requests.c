@@ -13,6 +13,7 @@ struct request *scn_request_take(scanside_session *handle)
         request->id = ++handle->last_id;
         request->code = SCANSIDE_OK;
         request->cause = SCANSIDE_CAUSE_NONE;
+        request->has_result = false;
         request->text[0] = '\0';
         return request;
     }

@@ -28,6 +28,8 @@ static int sealed_memory(size_t bytes)
 
 int32_t scn_ring_make(struct ring *ring, uint32_t slots, size_t slot_bytes, bool shared)
 {
+    if (slot_bytes > (size_t)PTRDIFF_MAX / slots)
+        return scn_system_error("memory for the slots", ENOMEM);
     size_t bytes = slots * slot_bytes;
     int descriptor = -1;
     if (shared) {

@@ -109,8 +109,8 @@ int32_t scanside_get_info(scanside_session *handle, scanside_info *info)
 
 int32_t scanside_get_description(scanside_session *handle, char *text, size_t *size)
 {
-    int32_t code = size == NULL ? scn_error(SCANSIDE_ERROR_ARGUMENT, "size is NULL")
-                                : scn_enter(handle);
+    int32_t code =
+        size == NULL ? scn_error(SCANSIDE_ERROR_ARGUMENT, "size is NULL") : scn_enter(handle);
     if (code != SCANSIDE_OK)
         return code;
     if (handle->state != SERVER_UP)
@@ -125,7 +125,8 @@ int32_t scanside_get_description(scanside_session *handle, char *text, size_t *s
     return scn_leave(handle, code);
 }
 
-static int32_t ask_statistics(scanside_session *handle, scanside_statistics *filled, int64_t deadline)
+static int32_t ask_statistics(scanside_session *handle, scanside_statistics *filled,
+                              int64_t deadline)
 {
     struct control *control = &handle->control;
     int32_t code = scn_control_take(handle, deadline);

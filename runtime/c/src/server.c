@@ -105,8 +105,7 @@ static int32_t say_hello(scanside_session *handle, int64_t deadline)
     if (code != SCANSIDE_OK)
         return code;
     uint32_t flags = (handle->flags & SCANSIDE_ORDERED) != 0 ? WIRE_HELLO_ORDERED : 0;
-    size_t bytes =
-        scn_wire_put_hello(control->message, control->id, flags, sizeof client_name - 1);
+    size_t bytes = scn_wire_put_hello(control->message, control->id, flags, sizeof client_name - 1);
     memcpy(control->message + bytes, client_name, sizeof client_name - 1);
     scn_control_send(handle, WIRE_HELLO, bytes + sizeof client_name - 1);
     code = scn_control_wait(handle, deadline);
@@ -209,7 +208,14 @@ int32_t scn_server_start(scanside_session *handle)
     memset(&handle->control, 0, sizeof handle->control);
     handle->log_filled = 0;
     handle->log_last[0] = '\0';
-    int32_t code = spawn(handle);
+    int32_t code = SCANSIDE_OK;
+    if (handle->child.pid != 0)
+        code = scn_error(SCANSIDE_ERROR_START,
+                         "the old server, process %ld, was killed and is not "
+                         "gone: it hangs in the kernel",
+                         (long)handle->child.pid);
+    if (code == SCANSIDE_OK)
+        code = spawn(handle);
     if (code == SCANSIDE_OK)
         code = shake_hands(handle);
     if (code != SCANSIDE_OK) {

@@ -33,7 +33,8 @@ static struct request *take_slot(scanside_session *handle, int64_t deadline, int
     }
 }
 
-static void write_message(scanside_session *handle, struct request *request, const scanside_image *image)
+static void write_message(scanside_session *handle, struct request *request,
+                          const scanside_image *image)
 {
     bool shared = handle->ring.shared;
     struct wire_infer infer = {
@@ -70,7 +71,9 @@ static int32_t send_request(scanside_session *handle, struct request *request, i
         if (late) {
             if (scn_queue_remove(handle, slot))
                 request->state = REQUEST_FREE;
-            request->forgotten = true;
+            else
+                request->forgotten = true; /* the rest of it is sent later, for nobody */
+            scn_changed(handle);
             return scn_error(SCANSIDE_ERROR_TIMEOUT, "the server did not take the frame in time");
         }
         scn_pump(handle, deadline);
@@ -95,6 +98,7 @@ static int32_t submit(scanside_session *handle, const scanside_image *image, boo
     struct request *request = take_slot(handle, deadline, &code);
     if (request == NULL)
         return code;
+    uint64_t made = request->id;
     request->claimed = claimed;
     request->frame_bytes = frame_bytes;
     write_message(handle, request, image);
@@ -110,8 +114,10 @@ static int32_t submit(scanside_session *handle, const scanside_image *image, boo
         scn_changed(handle);
         return scn_down(handle);
     }
-    *ticket = request->id;
-    return send_request(handle, request, deadline);
+    code = send_request(handle, request, deadline);
+    if (code == SCANSIDE_OK)
+        *ticket = made;
+    return code;
 }
 
 /* Turn an answer into the caller's result; the record is TAKING, the lock is not held. */
@@ -127,6 +133,8 @@ static int32_t deliver(const struct request *request, const uint8_t *slot, scans
         size_t inside = scn_mask_copy(mask, slot + request->result.mask_offset, pixels);
         if (inside != request->result.area_px) {
             memset(mask, 0, pixels);
+            scanside_result_init(result, sizeof *result);
+            result->ticket = request->id;
             return scn_error(SCANSIDE_ERROR_INTERNAL,
                              "the mask is not the one that the server measured (%lu pixels): "
                              "something else writes to its memory",
@@ -139,8 +147,8 @@ static int32_t deliver(const struct request *request, const uint8_t *slot, scans
     return SCANSIDE_OK;
 }
 
-static int32_t take_answer(scanside_session *handle, struct request *request, scanside_result *result,
-                           uint8_t *mask, size_t mask_bytes)
+static int32_t take_answer(scanside_session *handle, struct request *request,
+                           scanside_result *result, uint8_t *mask, size_t mask_bytes)
 {
     if (request->state == REQUEST_LOST) {
         result->ticket = request->id;
@@ -148,9 +156,8 @@ static int32_t take_answer(scanside_session *handle, struct request *request, sc
         scn_changed(handle);
         return scn_error(SCANSIDE_ERROR_LOST, "%s", handle->ended);
     }
-    size_t needed = request->code != SCANSIDE_OK || mask == NULL
-                        ? 0
-                        : (size_t)request->height * request->width;
+    size_t needed =
+        request->code != SCANSIDE_OK || mask == NULL ? 0 : (size_t)request->height * request->width;
     if (mask_bytes < needed) {
         result->ticket = request->id;
         return scn_error(SCANSIDE_ERROR_BUFFER, "the mask's buffer has %llu bytes; needed: %llu",
@@ -220,8 +227,8 @@ int32_t scanside_submit(scanside_session *handle, const scanside_image *image, u
     return scn_leave(handle, submit(handle, &given, false, ticket, deadline));
 }
 
-int32_t scanside_wait(scanside_session *handle, uint64_t ticket, scanside_result *result, uint8_t *mask,
-                      size_t mask_bytes, uint32_t timeout_ms)
+int32_t scanside_wait(scanside_session *handle, uint64_t ticket, scanside_result *result,
+                      uint8_t *mask, size_t mask_bytes, uint32_t timeout_ms)
 {
     int64_t deadline = scn_deadline(timeout_ms);
     scanside_result filled;
@@ -246,8 +253,9 @@ int32_t scanside_wait(scanside_session *handle, uint64_t ticket, scanside_result
     return code;
 }
 
-int32_t scanside_infer(scanside_session *handle, const scanside_image *image, scanside_result *result,
-                       uint8_t *mask, size_t mask_bytes, uint32_t timeout_ms)
+int32_t scanside_infer(scanside_session *handle, const scanside_image *image,
+                       scanside_result *result, uint8_t *mask, size_t mask_bytes,
+                       uint32_t timeout_ms)
 {
     int64_t deadline = scn_deadline(timeout_ms);
     scanside_image given;
@@ -257,8 +265,7 @@ int32_t scanside_infer(scanside_session *handle, const scanside_image *image, sc
     int32_t code = scn_structure_take(&scn_image_structure, &given, image);
     if (code == SCANSIDE_OK)
         code = scn_structure_check(&scn_result_structure, result);
-    if (code == SCANSIDE_OK && mask != NULL &&
-        mask_bytes < (uint64_t)given.height * given.width)
+    if (code == SCANSIDE_OK && mask != NULL && mask_bytes < (uint64_t)given.height * given.width)
         code = scn_error(SCANSIDE_ERROR_BUFFER, "the mask's buffer has %llu bytes; needed: %llu",
                          (unsigned long long)mask_bytes,
                          (unsigned long long)given.height * given.width);

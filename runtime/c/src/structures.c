@@ -58,8 +58,10 @@ void scanside_image_init(scanside_image *image, size_t struct_size)
 
 void scanside_result_init(scanside_result *result, size_t struct_size)
 {
-    const scanside_result defaults = {
-        .tumor = SCANSIDE_TUMOR_UNKNOWN, .tumor_probability = NAN, .area_mm2 = NAN};
+    const scanside_result defaults = {.status = SCANSIDE_STATUS_NONE,
+                                      .tumor = SCANSIDE_TUMOR_UNKNOWN,
+                                      .tumor_probability = NAN,
+                                      .area_mm2 = NAN};
     set_defaults(&scn_result_structure, result, struct_size, &defaults);
 }
 
@@ -125,11 +127,11 @@ void scn_result_fill(scanside_result *result, const struct request *request)
     }
     memcpy(result->reason, request->text, length);
     result->reason[length] = '\0';
-    if (request->code != SCANSIDE_OK && request->code != SCANSIDE_ERROR_INPUT)
+    if (!request->has_result)
         return;
-    result->flags = wire->flags & (SCANSIDE_HAS_PROBABILITY | SCANSIDE_HAS_AREA |
-                                   SCANSIDE_HAS_AREA_MM2 | SCANSIDE_HAS_BOX | SCANSIDE_FILLED |
-                                   SCANSIDE_NULL_BACKEND);
+    result->flags =
+        wire->flags & (SCANSIDE_HAS_PROBABILITY | SCANSIDE_HAS_AREA | SCANSIDE_HAS_AREA_MM2 |
+                       SCANSIDE_HAS_BOX | SCANSIDE_FILLED | SCANSIDE_NULL_BACKEND);
     result->status = wire->status;
     result->tumor = wire->tumor;
     result->segmented = wire->segmented;

@@ -56,7 +56,7 @@ static void take_text(struct taker *in, char *text, size_t size)
 }
 
 size_t scn_wire_put_header(uint8_t *out, enum wire_kind kind, size_t body, size_t payload,
-                       uint64_t id)
+                           uint64_t id)
 {
     struct writer to = {out};
     memcpy(to.at, magic, sizeof magic);
@@ -71,7 +71,8 @@ size_t scn_wire_put_header(uint8_t *out, enum wire_kind kind, size_t body, size_
 
 size_t scn_wire_put_hello(uint8_t *out, uint64_t id, uint32_t flags, size_t name_bytes)
 {
-    struct writer to = {out + scn_wire_put_header(out, WIRE_HELLO, WIRE_HELLO_BODY, name_bytes, id)};
+    struct writer to = {out +
+                        scn_wire_put_header(out, WIRE_HELLO, WIRE_HELLO_BODY, name_bytes, id)};
     put(&to, WIRE_MAJOR, 2);
     put(&to, WIRE_MINOR, 2);
     put(&to, flags, 4);

@@ -115,9 +115,10 @@ struct wire_attach {
 
 /* Encode a header, or header and body; `out` has room for both. Return their bytes. */
 size_t scn_wire_put_header(uint8_t *out, enum wire_kind kind, size_t body, size_t payload,
-                       uint64_t id);
+                           uint64_t id);
 size_t scn_wire_put_hello(uint8_t *out, uint64_t id, uint32_t flags, size_t name_bytes);
-size_t scn_wire_put_infer(uint8_t *out, uint64_t id, const struct wire_infer *infer, size_t payload);
+size_t scn_wire_put_infer(uint8_t *out, uint64_t id, const struct wire_infer *infer,
+                          size_t payload);
 size_t scn_wire_put_attach(uint8_t *out, uint64_t id, const struct wire_attach *attach);
 
 /* Decode; false where the bytes are no header, or the body is shorter than its table. */
@@ -137,11 +138,11 @@ struct wire_reader {
     struct wire_header header;
     uint8_t head[WIRE_HEADER];
     uint8_t body[WIRE_MAX_BODY];
-    size_t filled;     /* of the part that is being read */
-    uint8_t *first;    /* where the payload's first `first_bytes` go; set at WIRE_BEGIN */
+    size_t filled;  /* of the part that is being read */
+    uint8_t *first; /* where the payload's first `first_bytes` go; set at WIRE_BEGIN */
     size_t first_bytes;
-    uint8_t *rest;     /* and where what follows goes; NULL: nowhere */
-    size_t rest_room;  /* what is beyond it is dropped */
+    uint8_t *rest;    /* and where what follows goes; NULL: nowhere */
+    size_t rest_room; /* what is beyond it is dropped */
     enum { READ_HEAD, READ_BODY, READ_PAYLOAD } part;
 };
 

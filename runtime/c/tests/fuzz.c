@@ -1,8 +1,8 @@
 /* libFuzzer on what the library believes of a server: `make fuzz`.
  *
  * An input is either the server's bytes as they are, or edits of a conversation that is valid, so
- * that the checks behind the first header are reached. No socket and no process: what is received is
- * handed to the code that takes it, in pieces of the input's choice. */
+ * that the checks behind the first header are reached. No socket and no process: what is received
+ * is handed to the code that takes it, in pieces of the input's choice. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +10,14 @@
 #include "src/requests.h"
 #include "src/ring.h"
 
-enum { HEIGHT = 16, WIDTH = 24, PIXELS = HEIGHT * WIDTH, SLOTS = 4, SLOT_BYTES = 4096, ROOM = 4096 };
+enum {
+    HEIGHT = 16,
+    WIDTH = 24,
+    PIXELS = HEIGHT * WIDTH,
+    SLOTS = 4,
+    SLOT_BYTES = 4096,
+    ROOM = 4096
+};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -83,8 +90,8 @@ static uint8_t *put_result(uint8_t *at, uint64_t id, bool shared, bool mask)
 /* Answers to all of it; the bytes. */
 static size_t valid_conversation(uint8_t *stream, bool shared, uint16_t question)
 {
-    static const size_t bodies[] = {[WIRE_HELLO] = 328, [WIRE_STATS] = 96, [WIRE_DRAIN] = 8,
-                                    [WIRE_ATTACH] = 16};
+    static const size_t bodies[] = {
+        [WIRE_HELLO] = 328, [WIRE_STATS] = 96, [WIRE_DRAIN] = 8, [WIRE_ATTACH] = 16};
     uint8_t *at = put_result(stream, 1, shared, true);
     at = put_result(at, 2, shared, false);
     at += scn_wire_put_header(at, (enum wire_kind)question, bodies[question], 4, SLOTS + 1);

@@ -293,10 +293,9 @@ static void nonsense(void)
     CHECK(scanside_infer(handle, &image, &result, mask, 7, 0) == SCANSIDE_ERROR_BUFFER);
     CHECK(scanside_infer(handle, &image, NULL, mask, sizeof mask, 0) == SCANSIDE_ERROR_ARGUMENT);
     result.struct_size = 4;
-    CHECK(scanside_infer(handle, &image, &result, mask, sizeof mask, 0) ==
-          SCANSIDE_ERROR_ARGUMENT);
+    CHECK(scanside_infer(handle, &image, &result, mask, sizeof mask, 0) == SCANSIDE_ERROR_ARGUMENT);
     CHECK(scanside_wait(handle, 77, NULL, NULL, 0, 0) == SCANSIDE_ERROR_ARGUMENT);
-    CHECK(infer(handle, 3, 5000) == SCANSIDE_OK); /* and nothing is broken */
+    CHECK(infer(handle, 3, 5000) == SCANSIDE_OK);   /* and nothing is broken */
     CHECK(scanside_restart(handle) == SCANSIDE_OK); /* it is up: nothing is done */
     CHECK(infer(handle, 4, 5000) == SCANSIDE_OK);
     CHECK(scanside_close(handle, 5000) == SCANSIDE_OK);

@@ -36,7 +36,8 @@ bool no_children(void);
 scanside_options options_of(uint32_t slots);
 scanside_session *open_with(uint32_t slots);
 
-/* A frame whose mask has `area` pixels: the fake server's mask is where the first channel is 255. */
+/* A frame whose mask has `area` pixels: the fake server's mask is where the first channel is 255.
+ */
 scanside_image frame_of(uint8_t *pixels, uint32_t area);
 void check_answer(const scanside_result *result, const uint8_t *mask, uint32_t area);
 
