@@ -102,8 +102,8 @@ def test_two_files_can_be_dropped_into_a_host(tmp_path: Path) -> None:
     (tmp_path / "console.c").write_text(HOST.replace("<scanside.h>", '"scanside.h"'))
     program = tmp_path / "console"
     done = clibrary.run(
-        clibrary.COMPILER, "-std=c99", *STRICT, "-pthread", "-I", single.parent, tmp_path / "console.c",
-        single, "-o", program,
+        clibrary.COMPILER, "-std=c99", *STRICT, "-pthread", "-I", single.parent,
+        tmp_path / "console.c", single, "-o", program,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert clibrary.run(program).stdout == "100\n"
@@ -117,8 +117,8 @@ def test_the_quick_start_compiles(tmp_path: Path) -> None:
     (tmp_path / "console.c").write_text(program.replace(there, str(tmp_path / "none")))
     library = clibrary.build("libscanside.a", "plain")
     done = clibrary.run(
-        clibrary.COMPILER, "-std=c99", *STRICT, "-pthread", "-I", clibrary.SOURCE, tmp_path / "console.c",
-        library, "-o", tmp_path / "console",
+        clibrary.COMPILER, "-std=c99", *STRICT, "-pthread", "-I", clibrary.SOURCE,
+        tmp_path / "console.c", library, "-o", tmp_path / "console",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ran = clibrary.run(tmp_path / "console")
