@@ -9,6 +9,7 @@ import cv2
 import pytest
 
 import toy
+from scanside.backends.cores import usable_cores
 from scanside.bench import measure as measuring
 from scanside.bench.schema import Verdict
 
@@ -74,6 +75,8 @@ def test_a_stream_is_measured_from_files(scanside: Command, toy_path: Path, tmp_
         scanside, toy_path, tmp_path, "--scenario", "stream", "--data", data, "--iterations", 600
     )
     assert held["workload"]["slices"] == 4
+    # In the lanes that `scanside run` has on this machine.
+    assert held["environment"]["backend"]["lanes"] == str(usable_cores())
     assert (held["workload"]["positive"], held["workload"]["negative"]) == (1, 3)
     assert len(held["samples"]["latency"]) >= 600  # more than one round of files
     assert held["workload"]["achieved_positive_rate"] == pytest.approx(0.25, abs=0.01)
