@@ -10,7 +10,7 @@ DATA ?=
 PIP = -m pip --disable-pip-version-check --quiet install
 SOURCES = runtime training export calibration tests benchmarks
 
-.PHONY: demo test test-fast test-runtime lint gpulab gpulab-rtx bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom lock clean
+.PHONY: demo test test-fast test-runtime lint gpulab gpulab-rtx bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom judge-results lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/scanside demo $(DATA)
@@ -91,6 +91,10 @@ fuzz-dicom: $(DEV_VENV)/ready
 # Every patient of the LGG dataset as DICOM against the slices: make lgg-dicom DATA=slices
 lgg-dicom: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python tests/campaigns/lgg_as_dicom.py $(DATA)
+
+# The results of every patient of a dataset before dciodvfy and dcmqi: make judge-results DATA=slices
+judge-results: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python tests/campaigns/judge_results.py $(DATA)
 
 # Lock files hold for every supported Python and platform (markers inside).
 lock: $(DEV_VENV)/ready
