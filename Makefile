@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DEV_VENV ?= .venv-dev
 BENCH_VENV ?= .venv-bench
+FUZZ_VENV ?= .venv-fuzz
 GPULAB ?= .cache/gpulab
 # A folder of slices of your own: make demo DATA=path/to/slices
 DATA ?=
@@ -80,6 +81,20 @@ sbom: $(DEV_VENV)/ready
 	    --pyproject pyproject.toml --output-reproducible --output-file .cache/sbom.cdx.json
 	@echo "wrote .cache/sbom.cdx.json (CycloneDX 1.6)"
 
+.PHONY: bench-serve fuzz soak
+
+# What the way through `scanside serve` costs (DATA: slices), and campaigns against its protocol.
+bench-serve: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python benchmarks/serve_bench.py $(if $(DATA),--data $(DATA))
+
+fuzz: $(FUZZ_VENV)/ready
+	$(FUZZ_VENV)/bin/python tests/campaigns/serve_fuzz.py --messages 1000000
+	$(FUZZ_VENV)/bin/python tests/campaigns/serve_fuzz.py --atheris --runs 300000
+
+soak: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python tests/campaigns/serve_soak.py --backend null --requests 2000000
+	$(DEV_VENV)/bin/python tests/campaigns/serve_soak.py --requests 20000 $(if $(DATA),--data $(DATA))
+
 # The JSON Schemas that ship, from the structures that write the documents.
 schemas: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python -m scanside.schemas
@@ -103,11 +118,12 @@ lock: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra test -o requirements/test.txt
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra openvino --extra bench --extra calibrate --extra train --extra dicom --extra nifti --extra test --extra dev -o requirements/dev.txt
 	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra openvino --extra calibrate --extra train --extra peers -o requirements/bench.txt
+	$(DEV_VENV)/bin/uv pip compile $(LOCK) --extra cpu --extra fuzz -o requirements/fuzz.txt
 LOCK = pyproject.toml requirements/build.in --universal --python-version 3.10 --generate-hashes \
        --no-header --quiet --upgrade
 
 clean:
-	rm -rf $(VENV) $(VENV)-test $(DEV_VENV) $(BENCH_VENV) .cache demo
+	rm -rf $(VENV) $(VENV)-test $(DEV_VENV) $(BENCH_VENV) $(FUZZ_VENV) .cache demo
 
 $(VENV)/ready: requirements/cpu.txt pyproject.toml
 	$(call environment,$(VENV),requirements/cpu.txt)
@@ -115,6 +131,8 @@ $(VENV)-test/ready: requirements/test.txt pyproject.toml
 	$(call environment,$(VENV)-test,requirements/test.txt)
 $(DEV_VENV)/ready: requirements/dev.txt pyproject.toml
 	$(call environment,$(DEV_VENV),requirements/dev.txt)
+$(FUZZ_VENV)/ready: requirements/fuzz.txt pyproject.toml
+	$(call environment,$(FUZZ_VENV),requirements/fuzz.txt)
 $(BENCH_VENV)/ready: requirements/bench.txt pyproject.toml
 	$(call environment,$(BENCH_VENV),requirements/bench.txt)
 

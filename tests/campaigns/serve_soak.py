@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/serve_soak.py --backend null --requests 2000000
-    python benchmarks/serve_soak.py --backend auto --requests 20000 --data FOLDER
+    python tests/campaigns/serve_soak.py --backend null --requests 2000000
+    python tests/campaigns/serve_soak.py --backend auto --requests 20000 --data FOLDER
 
 Several clients, each a process, keep up to eight requests in flight on a Unix socket; half of them
 use shared memory, half have their answers in order. In the first half of the requests the server is
@@ -267,29 +267,31 @@ def _converse(
             count("wrong")
             return
         owed[number] = which
-        if len(owed) >= _DEPTH:
-            _settle(client, task, owed, count)
+        if len(owed) >= _DEPTH and not _settle(client, task, owed, count):
+            break
         if client.draining:
             break
     while owed:
         _settle(client, task, owed, count)
 
 
-def _settle(client: Client, task: Task, owed: dict[int, int], count: Callable[..., None]) -> None:
-    """Take one outcome."""
+def _settle(client: Client, task: Task, owed: dict[int, int], count: Callable[..., None]) -> bool:
+    """Take one outcome; false once the server has gone."""
     try:
         answer = client.wait(timeout=60)
     except (LostError, RemoteError) as error:
         # One that is not owed would be a second outcome, or none's.
         known = owed.pop(error.number, None) is not None
-        count(("lost" if isinstance(error, LostError) else "refused") if known else "wrong")
-        return
+        lost = isinstance(error, LostError)
+        count(("lost" if lost else "refused") if known else "wrong")
+        return not lost
     which = owed.pop(answer.number, None)
     right = which is not None and (answer.tumor, answer.area_px) == task.wanted[which]
     if which is not None:
         count("answered")
     if not right:
         count("wrong")
+    return True
 
 
 def _frames(backend: str, data: Path | None) -> list[NDArray[np.uint8]]:

@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/serve_fuzz.py --messages 1000000            # made by rules
-    python benchmarks/serve_fuzz.py --atheris --runs 300000       # guided by coverage
+    python tests/campaigns/serve_fuzz.py --messages 1000000            # made by rules
+    python tests/campaigns/serve_fuzz.py --atheris --runs 300000       # guided by coverage
 
 A conversation is bytes that a client sends before it closes its sending side. What comes back must
 be well-formed messages, and every request that was accepted accounted for. Rules make
@@ -138,7 +138,7 @@ def _prelude(ours: socket.socket, mode: int) -> int:
     flags = HelloFlag.ORDERED if mode & 8 else 0
     hello = BODIES.client_hello.encode(wire.ClientHello(*wire.VERSION, flags))
     ours.sendall(wire.encode(Kind.HELLO, 1, hello))
-    if mode % 4 < 3:  # noqa: PLR2004 - the fourth of four
+    if mode % 4 < 3:
         return 1
     memory = os.memfd_create("fuzz", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(memory, 2 * SLOT)
@@ -192,7 +192,7 @@ def sound_messages(rng: random.Random) -> list[bytes]:
     side = rng.choice((32, 48, 64))
     dtype = rng.choice(list(Dtype))
     size = side * side * 3 * {Dtype.U8: 1, Dtype.U16: 2, Dtype.F32: 4}[dtype]
-    in_slot = rng.random() < 0.3  # noqa: PLR2004 - a share
+    in_slot = rng.random() < 0.3
     infer = BODIES.infer.encode(
         wire.Infer(
             side, side, 3, dtype, InferFlag.SLOT if in_slot else rng.randrange(8),
@@ -308,7 +308,7 @@ def by_coverage(runs: int, corpus: str) -> None:
     atheris.Fuzz()
 
 
-def _instrument(atheris: Any, value: Any) -> None:  # noqa: ANN401 - no types
+def _instrument(atheris: Any, value: Any) -> None:
     """Have a function, or each method of a class, report what it reaches."""
     if isinstance(value, type):
         for name, held in vars(value).copy().items():
