@@ -25,13 +25,7 @@ HOST = """\
 int main(void) { return printf("%u\\n", (unsigned)scanside_version()) < 0; }
 """
 
-CMAKE = """\
-cmake_minimum_required(VERSION 3.16)
-project(console C)
-{find}
-add_executable(console console.c)
-target_link_libraries(console PRIVATE scanside::scanside)
-"""
+EXAMPLES = clibrary.SOURCE / "examples"
 
 
 def declared() -> set[str]:
@@ -140,16 +134,12 @@ def test_what_is_installed_serves_pkg_config(tmp_path: Path) -> None:
         "lib/libscanside.so.0", "lib/pkgconfig/scanside.pc",
     }  # fmt: skip
     where = {**os.environ, "PKG_CONFIG_PATH": str(prefix / "lib" / "pkgconfig")}
-    config = clibrary.tool("pkg-config")
-    said = clibrary.run(config, "--modversion", "scanside", env=where)
+    said = clibrary.run(clibrary.tool("pkg-config"), "--modversion", "scanside", env=where)
     assert said.stdout.strip() == version("scanside")
-    flags = clibrary.run(config, "--cflags", "--libs", "scanside", env=where).stdout.split()
-    (tmp_path / "console.c").write_text(HOST)
-    program = tmp_path / "console"
-    done = clibrary.run(clibrary.COMPILER, tmp_path / "console.c", "-o", program, *flags)
+    done = clibrary.run("make", "-C", tmp_path, "-f", EXAMPLES / "Makefile", env=where)
     assert done.returncode == 0, done.stderr
     found = {**os.environ, "LD_LIBRARY_PATH": str(prefix / "lib")}
-    assert clibrary.run(program, env=found).stdout == "100\n"
+    _say_why_not(tmp_path / "infer", tmp_path / "infer_cpp", env=found)
 
 
 @pytest.mark.slow
@@ -160,17 +150,17 @@ def test_cmake_finds_it_installed_and_as_a_folder(tmp_path: Path) -> None:
     install = (f"-DCMAKE_INSTALL_PREFIX={prefix}", "-DBUILD_SHARED_LIBS=ON")
     _must(cmake, "-S", clibrary.SOURCE, "-B", build, *install)
     _must(cmake, "--build", build, "--target", "install")
-    for name, find in (
-        ("installed", f"find_package(scanside 0.1 REQUIRED PATHS {prefix} NO_DEFAULT_PATH)"),
-        ("folder", f"add_subdirectory({clibrary.SOURCE} library)"),
-    ):
-        host = tmp_path / name
-        host.mkdir()
-        (host / "CMakeLists.txt").write_text(CMAKE.format(find=find))
-        (host / "console.c").write_text(HOST)
-        _must(cmake, "-S", host, "-B", host / "build")
-        _must(cmake, "--build", host / "build")
-        assert clibrary.run(host / "build" / "console").stdout == "100\n"
+    found, folder = tmp_path / "found", tmp_path / "folder"
+    _must(cmake, "-S", EXAMPLES, "-B", found, f"-DCMAKE_PREFIX_PATH={prefix}")
+    _must(cmake, "--build", found)
+    _say_why_not(found / "infer", found / "infer_cpp")
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(host C CXX)\n"
+        f"add_subdirectory({clibrary.SOURCE} library)\nadd_subdirectory({EXAMPLES} examples)\n"
+    )
+    _must(cmake, "-S", tmp_path, "-B", folder)
+    _must(cmake, "--build", folder)
+    _say_why_not(folder / "examples" / "infer", folder / "examples" / "infer_cpp")
 
 
 def test_the_abi_is_what_callers_were_promised() -> None:
@@ -216,6 +206,14 @@ def test_the_bench_reports(tmp_path: Path, toy_path: Path, transport: str) -> No
 def _library() -> Path:
     clibrary.build("libscanside.so", "plain")
     return clibrary.build("libscanside.so.0", "plain")
+
+
+def _say_why_not(*programs: Path, **more: object) -> None:
+    """The examples, linked as they are, run up to where they need a server."""
+    for program in programs:
+        done = clibrary.run(program, "/nowhere/scanside", **more)
+        assert done.returncode == 1
+        assert "/nowhere/scanside: No such file" in done.stderr
 
 
 def _must(*words: object) -> None:
