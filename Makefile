@@ -86,6 +86,7 @@ sbom: $(DEV_VENV)/ready
 # What the way through `scanside serve` costs (DATA: slices), and campaigns against its protocol.
 bench-serve: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python benchmarks/serve_bench.py $(if $(DATA),--data $(DATA))
+	$(if $(DATA),$(DEV_VENV)/bin/python benchmarks/embedding.py $(DATA))
 
 fuzz: $(FUZZ_VENV)/ready
 	$(FUZZ_VENV)/bin/python tests/campaigns/serve_fuzz.py --messages 1000000

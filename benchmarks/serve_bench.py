@@ -1,11 +1,10 @@
-"""What the way through `scanside serve` costs, beside the same work in one process.
+"""What the way through `scanside serve` costs a client in Python, beside the same work in process.
 
 ::
 
-    make bench-serve DATA=FOLDER          # or: python benchmarks/serve_bench.py --data FOLDER
+    make bench-serve DATA=FOLDER    # this and benchmarks/embedding.py, the same through C
 
-Through the C library (built from `runtime/c`, where there is a compiler) and the client in Python:
-the round trip of one 256 x 256 x 3 frame and its mask with the null backend, over shared memory and
+The round trip of one 256 x 256 x 3 frame and its mask with the null backend, over shared memory and
 over the pipe; the time from the start of the server to the first result with real models; and
 slices a second with real models, in rounds by turns with the same slices in process. The ratio of
 each pair is taken before the median, so that what disturbs the machine disturbs both sides. One
@@ -16,11 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
-import sysconfig
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -36,11 +32,10 @@ from scanside.readers.image import read_file
 from scanside.serve.client import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-_C: Final = Path(__file__).resolve().parents[1] / "runtime" / "c"
 _SIDE: Final = 256
 _NULL: Final = ("--backend", "null")
 
@@ -54,29 +49,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15, help="pairs; and starts")
     parser.add_argument("--slices", type=int, default=192, help="slices of a round")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        program = _build(Path(folder))
-        for transport in ("shared memory", "pipe"):
-            _print(_python_round_trip(options.requests, pipes=transport == "pipe"))
-            if program is not None:
-                words = ["--pipe"] if transport == "pipe" else []
-                found = _run_c(program, [*words, "--requests", str(options.requests)], _NULL)
-                us = found["round_trip_us"]
-                _print({"figure": "round trip", "client": "C", "transport": transport, "us": us})
-        frames = _frames(options.data, options.slices)
-        _print(_start(options.backend, frames[0], options.rounds))
-        _print(_paired("Python", frames, options.backend, options.rounds, _through_python))
-        if program is not None:
-            stored = Path(folder) / "frames"
-            stored.write_bytes(b"".join(frame.tobytes() for frame in frames))
-
-            def through_c(sent: list[NDArray[np.uint8]], backend: str) -> Iterator[float]:
-                words = ["--requests", str(len(sent)), "--frames", str(stored), "256", "256"]
-                while True:
-                    server = ("--streaming", "--backend", backend)
-                    yield _run_c(program, words, server)["slices_per_second"]
-
-            _print(_paired("C", frames, options.backend, options.rounds, through_c))
+    for pipes in (False, True):
+        _print(_round_trip(options.requests, pipes=pipes))
+    frames = _frames(options.data, options.slices)
+    _print(_start(options.backend, frames[0], options.rounds))
+    _print(_streaming(frames, options.backend, options.rounds))
     return 0
 
 
@@ -84,27 +61,7 @@ def _print(figure: dict[str, Any]) -> None:
     print(json.dumps(figure), flush=True)
 
 
-def _build(folder: Path) -> Path | None:
-    """Build the C library's own measuring program outside the tree; none without a compiler."""
-    if shutil.which("make") is None or shutil.which("cc") is None:
-        return None
-    subprocess.run(
-        ["make", "-C", str(_C), f"BUILD={folder}", f"{folder}/bench"], check=True,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    return folder / "bench"
-
-
-def _run_c(program: Path, words: list[str], server: tuple[str, ...]) -> dict[str, Any]:
-    command = Path(sysconfig.get_path("scripts")) / "scanside"
-    done = subprocess.run(
-        [str(program), *words, str(command), *server], check=True, capture_output=True
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _python_round_trip(requests: int, *, pipes: bool) -> dict[str, Any]:
+def _round_trip(requests: int, *, pipes: bool) -> dict[str, Any]:
     frame = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE, 3), np.uint8)
     took = []
     with spawn(*_NULL, pipes=pipes, stderr=subprocess.DEVNULL) as client:
@@ -114,7 +71,6 @@ def _python_round_trip(requests: int, *, pipes: bool) -> dict[str, Any]:
             took.append((time.perf_counter() - started) * 1e6)
     return {
         "figure": "round trip",
-        "client": "Python",
         "transport": "pipe" if pipes else "shared memory",
         "us": _percentiles(took[requests // 10 :]),
     }
@@ -128,23 +84,16 @@ def _start(backend: str, frame: NDArray[np.uint8], rounds: int) -> dict[str, Any
             client.infer(frame)
             took.append((time.perf_counter() - started) * 1e3)
     # The first one may have read from a cold disk, and measured which backend is faster.
-    return {"figure": "start to first result", "client": "Python", "ms": _percentiles(took[1:])}
+    return {"figure": "start to first result", "ms": _percentiles(took[1:])}
 
 
-def _paired(
-    client: str,
-    frames: list[NDArray[np.uint8]],
-    backend: str,
-    rounds: int,
-    through: Callable[[list[NDArray[np.uint8]], str], Iterator[float]],
-) -> dict[str, Any]:
+def _streaming(frames: list[NDArray[np.uint8]], backend: str, rounds: int) -> dict[str, Any]:
     """Take both ways by turns; each first round is not counted."""
-    inside, outside = _in_process(frames, backend), through(frames, backend)
+    inside, outside = _in_process(frames, backend), _through_serve(frames, backend)
     pairs = np.array([(next(inside), next(outside)) for _ in range(rounds + 1)])[1:]
     ratios = pairs[:, 1] / pairs[:, 0]
     return {
         "figure": "streaming",
-        "client": client,
         "in_process": round(float(np.median(pairs[:, 0])), 1),
         "through_serve": round(float(np.median(pairs[:, 1])), 1),
         "ratio": round(float(np.median(ratios)), 3),
@@ -166,7 +115,7 @@ def _in_process(frames: list[NDArray[np.uint8]], backend: str) -> Iterator[float
             yield done / (time.perf_counter() - started)
 
 
-def _through_python(frames: list[NDArray[np.uint8]], backend: str) -> Iterator[float]:
+def _through_serve(frames: list[NDArray[np.uint8]], backend: str) -> Iterator[float]:
     """Yield slices a second with as many in flight as HELLO advises."""
     options = ("--streaming", "--backend", backend)
     with spawn(*options, stderr=subprocess.DEVNULL, slots=16) as client:
