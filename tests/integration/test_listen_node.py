@@ -24,7 +24,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from mr import instance
 from nodes import Pacs, analysed, configuration, free_port, running, scanner, until
-from scanside.errors import BackendError, OutputError
+from scanside.errors import BackendError, DeviceLostError, OutputError
 from scanside.listen.config import parse_listen_config
 from scanside.listen.node import Node
 from scanside.listen.status import read_status
@@ -248,19 +248,23 @@ def test_what_a_destination_refuses_is_dead_and_shown(tmp_path: Path) -> None:
     assert tried(tmp_path / "s").reason == "status C000"
 
 
-def test_a_backend_that_fails_again_and_again_ends_the_node(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "studies"), [(BackendError, 3), (DeviceLostError, 1)])
+def test_a_backend_that_fails_again_and_again_ends_the_node_and_a_lost_device_at_once(
+    kind: type[BackendError], studies: int, tmp_path: Path
+) -> None:
     port = free_port()
 
     def analyse(_: Claim) -> Analysis:
-        raise BackendError("the device is lost")
+        raise kind("the device is lost")
 
     node = Node(parse_listen_config(configuration(tmp_path / "s", port=port)), analyse)
-    sender = threading.Timer(0.3, lambda: [send(port, 1, study=n) for n in (1, 2, 3)])
+    numbers = range(1, studies + 1)
+    sender = threading.Timer(0.3, lambda: [send(port, 1, study=n) for n in numbers])
     sender.start()
     with pytest.raises(BackendError, match="device is lost"):
         node.run()
     sender.join()
-    assert state(tmp_path / "s").studies["receiving"] == 3  # nothing is lost
+    assert state(tmp_path / "s").studies["receiving"] == studies  # nothing is lost
 
 
 def test_a_defect_in_one_study_is_told_without_its_values(tmp_path: Path) -> None:

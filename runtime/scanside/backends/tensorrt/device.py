@@ -222,7 +222,9 @@ class Device:
             self._lost = f"{what}: {error}" if str(error) == str(again) else f"{what}: {again}"
             return self._gone(self._lost)
         if isinstance(error, ScansideError):
-            return BackendError(f"{what}: {error.given}", remedy=error.remedy)
+            return BackendError(
+                f"{what}: {error.given}", accepted=error.accepted, remedy=error.remedy
+            )
         short = isinstance(error, self._cuda.MemoryError)
         return BackendError(f"{what}: {error}", remedy=LESS_MEMORY if short else "")
 

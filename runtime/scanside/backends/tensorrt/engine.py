@@ -152,10 +152,10 @@ class Model:
                 context.device_memory = self._memory
         return context
 
-    def refused(self, what: str) -> Exception:
+    def refused(self, what: str, remedy: str = REBUILD) -> Exception:
         """Return the error for a call that the library has refused."""
         error: Exception = self.recorder.error(
-            f"the {self.role}'s engine {what}", BackendError, REBUILD
+            f"the {self.role}'s engine {what}", BackendError, remedy
         )
         return error
 

@@ -67,9 +67,10 @@ class Run:
             If the library or the driver refuses.
         """
         if count != self._count:
-            self._shape(self._context, count)
             self._drop_graph()
-            self._count, self._computed = count, False
+            self._count, self._computed = 0, False  # what the context holds if this fails
+            self._shape(self._context, count)
+            self._count = count
         stream = self.model.stream
         if upload:
             self._image.upload(count, stream)
@@ -147,7 +148,7 @@ class Run:
 
     def _execute(self, context: Any) -> None:  # noqa: ANN401
         if not context.execute_async_v3(self.model.stream.handle):
-            raise self.model.refused("failed")
+            raise self.model.refused("failed", "if it comes again, build the engine again")
 
     def _drop_graph(self) -> None:
         if self._graph is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engines import keep_engines
+from fake_engine import FakeEngine, make_plan
 from scanside.backends import tensorrt
 from scanside.engines import engine_folder
 from scanside.errors import BackendError, DeviceLostError, EngineError
@@ -197,6 +198,27 @@ def test_a_failing_enqueue_while_it_runs(
     np.testing.assert_allclose(backend.classify(images[:2]), cpu.classify(images[:2]), atol=CLOSE)
 
 
+def test_a_number_of_images_that_is_refused_does_not_stay(
+    machine: Any, built: Bundle, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.fail("cuStreamBeginCapture")  # a graph would hide what the context holds
+    backend = tensorrt.load(built, "fp32", libraries=machine.libraries)
+    machine.refuse.add("infer_shapes")
+    with pytest.raises(BackendError, match="has no shape"):
+        backend.segment(images[:2])
+    machine.heal()
+    computed, compute = [], FakeEngine.compute
+
+    def noted(engine: FakeEngine, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        computed.append(len(image))
+        return compute(engine, image)
+
+    monkeypatch.setattr(FakeEngine, "compute", noted)
+    backend.segment(images[:1])
+    assert computed == [1]
+    backend.close()
+
+
 def test_without_graphs_everything_is_launched_by_itself_and_that_is_said(
     machine: Any, built: Bundle, images: NDArray[np.uint8], cpu: Backend
 ) -> None:
@@ -249,8 +271,6 @@ def test_a_plan_that_the_library_refuses_is_refused_with_its_reason(
 def test_an_engine_of_another_contract_is_refused(
     machine: Any, bundle: Bundle, version: str
 ) -> None:
-    from fake_engine import make_plan
-
     other = make_plan(bundle.read_model("segmenter", "fp32"), version, (1, 1, 4))
     keep_engines(bundle, engine_folder(), version, plans={"classifier": other})
     with pytest.raises(EngineError, match="has the tensors image .*mask_probability") as refused:
