@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -23,6 +24,7 @@ from pydicom.uid import UID
 import mrstudy
 from scanside.errors import InternalError, UsageError
 from scanside.study.identity import IMPLEMENTATION_CLASS_UID
+from scanside.study.model import Note
 from scanside.writers.dicom.context import Algorithm, Context
 from scanside.writers.dicom.results import NO_DATE, Encoded, encode_results, encode_unanalysed
 
@@ -98,6 +100,15 @@ def test_a_report_for_every_outcome_and_a_segmentation_where_there_is_a_region(
     complete = outcome.get("status") != "incomplete"
     assert report.CompletionFlag == ("COMPLETE" if complete else "PARTIAL")
     assert any("Research, not for diagnosis" in text for text in texts(report))
+
+
+def test_notes_on_the_study_are_in_every_object() -> None:
+    note = Note("misregistered", "post-contrast", "it seems to be shifted by 4 mm against FLAIR")
+    study = dataclasses.replace(mrstudy.study(), notes=(note,))
+    made = objects(encode_results(mrstudy.findings(study), CONTEXT))
+    said = "post-contrast: it seems to be shifted by 4 mm against FLAIR."
+    assert said in texts(made["sr"])
+    assert said in made["seg"].SegmentSequence[0].SegmentDescription
 
 
 def test_measures_are_in_the_report() -> None:

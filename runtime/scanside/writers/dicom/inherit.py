@@ -51,7 +51,7 @@ def inherit(source: Dataset) -> Inherited:
     found.StudyInstanceUID = str(source.StudyInstanceUID)
     for keyword, is_valid in _VALID.items():
         text = _text(source, keyword)
-        if text and (is_valid(text) if text is not _SEVERAL else False):
+        if text and is_valid(text):
             setattr(found, keyword, text)
             continue
         if text:
@@ -80,7 +80,7 @@ def _moment(dataset: Dataset) -> datetime | None:
 
 
 _SEVERAL: Final = "\\"
-"""Stands for more than one value, where one is allowed: never valid, since it separates values."""
+"""Stands for several values where one is allowed: it separates values, so no value may hold it."""
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

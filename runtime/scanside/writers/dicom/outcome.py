@@ -43,8 +43,9 @@ def outcome(findings: Findings) -> Outcome:
         return nothing_analysed("no slice was analysed", remarks(findings.study))
     slices = len(findings.masks)
     indeterminate = sum(record.status == "indeterminate" for record in findings.records)
-    counts = f"Slices: {slices}; analysed: {analysed}; with a region:" + (
-        f" {len(findings.measures.slices)}; indeterminate: {indeterminate}."
+    counts = (
+        f"Slices: {slices}; analysed: {analysed}; with a region: {len(findings.measures.slices)};"
+        f" indeterminate: {indeterminate}."
     )
     return Outcome(
         status=_status(findings),
@@ -78,7 +79,8 @@ def remarks(study: Study) -> tuple[str, ...]:
         f"FLAIR stands in for the missing {sequence} sequence." for sequence in study.filled
     )
     # The filled sequences are notes of the study too, in words of its own.
-    return filled + tuple(note.text for note in study.notes if note.kind != "filled")
+    others = (note for note in study.notes if note.kind != "filled")
+    return filled + tuple(f"{note.sequence}: {note.text}." for note in others)
 
 
 def _always() -> tuple[str, ...]:
