@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Analyser", "Job", "Lanes", "Outcome"]
 
-_IDLE: Final = math.inf
-"""When a lane began that computes nothing."""
+_IDLE: Final = (math.inf, 1)
+"""When a lane began that computes nothing, and with how many jobs."""
+
+_FAILED: Final = (-math.inf, 1)
+"""The same of a lane that will not come back."""
 
 
 class Analyser(Protocol):
@@ -150,7 +153,8 @@ class Lanes:
 
     def longest(self) -> float:
         """Return how many seconds the longest computation under way has taken, for one job."""
-        return max(0.0, time.monotonic() - min(self._begun)) / self._most
+        now = time.monotonic()
+        return max(0.0, *((now - begun) / jobs for begun, jobs in self._begun))
 
     def _run(self, lane: int) -> None:
         try:
@@ -158,12 +162,13 @@ class Lanes:
                 self._answer(self._take(), lane)
         except Exception:  # noqa: BLE001 - whatever it is, requests must not wait for ever
             self._log.exception("a lane has failed: the server restarts itself")
-            self._begun[lane] = -_IDLE  # the watchdog sees that it does not come back
+            self._begun[lane] = _FAILED  # the watchdog sees it
 
     def _answer(self, taken: list[Job], lane: int) -> None:
         # A function of its own, or a lane would hold the last frames until the next ones come.
         jobs = [job for job in taken if job.client.is_waiting(job)]
-        begun = self._begun[lane] = time.monotonic()
+        begun = time.monotonic()
+        self._begun[lane] = (begun, max(1, len(jobs)))
         outcomes = self._work(jobs, begun)
         self._begun[lane] = _IDLE
         for job, outcome in outcomes:
