@@ -32,7 +32,7 @@ class Done(NamedTuple):
     failed
         What it raised, or how its worker ended; empty where neither.
     seconds, megabytes
-        What it took, and its worker's largest resident size so far.
+        Processor time that it took in its worker, and the worker's largest resident size so far.
     """
 
     task: Task
@@ -124,11 +124,11 @@ class _Worker:
 
 def _serve(connection: Connection, run: Callable[[Task], str]) -> None:
     while (task := connection.recv()) is not None:
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             outcome, failed = run(task), ""
         except BaseException as error:  # noqa: BLE001 - that is what is looked for
             outcome, failed = "", f"{type(error).__name__}: {error}"
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         connection.send(Done(task, outcome, failed, seconds, megabytes))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+import sys
+import time
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,7 +216,7 @@ def lossless(one: Callable[..., Path]) -> Path:
     return path
 
 
-def test_jpeg_lossless_is_decoded_in_a_child(
+def test_jpeg_lossless_is_decoded_in_the_helper(
     lossless: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -226,7 +228,7 @@ def test_jpeg_lossless_is_decoded_in_a_child(
     assert np.array_equal(both[0], both[1])
 
 
-def test_a_damaged_jpeg_lossless_stream_ends_no_more_than_the_child(lossless: Path) -> None:
+def test_a_damaged_jpeg_lossless_stream_ends_no_more_than_the_helper(lossless: Path) -> None:
     data = bytearray(lossless.read_bytes())
     start = data.index(b"\xff\xda")
     data[start + 8 : start + 60] = b"\xff" * 52
@@ -239,16 +241,42 @@ def test_a_damaged_jpeg_lossless_stream_ends_no_more_than_the_child(lossless: Pa
         assert found.shape == (1, 33, 40)
 
 
-@pytest.mark.parametrize("ending", [-6, 3])
-def test_a_child_that_ends_badly_is_told_as_a_refusal(
-    lossless: Path, monkeypatch: pytest.MonkeyPatch, ending: int
+@pytest.mark.parametrize("code", ["import os; os.abort()", "raise SystemExit(3)",
+                                  "while True: pass"])  # fmt: skip
+def test_a_helper_that_dies_or_hangs_is_told_as_a_refusal_and_replaced(
+    one: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    def ended(*_: object, **__: object) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.CompletedProcess([], ending, b"", b"")
+    from scanside.readers.dicom import helper
 
-    monkeypatch.setattr(subprocess, "run", ended)
-    with pytest.raises(InputError, match="did not survive this series"):
-        pixels(lossless)
+    path = one(syntax=JPEG_LS)
+    helper._end()
+    answer = "import sys; sys.stdout.buffer.write(bytes(8)); sys.stdout.flush(); "
+    with monkeypatch.context() as patch:
+        start = subprocess.Popen
+        patch.setattr(
+            subprocess, "Popen",
+            lambda _, **options: start(
+                [sys.executable, "-c", answer + "sys.stdin.buffer.read(8)\n" + code], **options
+            ),
+        )  # fmt: skip
+        with pytest.raises(InputError, match="the decoder did not survive this file"):
+            pixels(path)
+    assert np.array_equal(pixels(path)[0], VALUES)
+
+
+def test_a_jpeg_ls_stream_that_is_cut_hangs_nobody(one: Callable[..., Path]) -> None:
+    from pydicom.encaps import encapsulate, generate_frames
+
+    path = one(syntax=JPEG_LS)
+    dataset = pydicom.dcmread(path)
+    (frame,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    started = time.perf_counter()
+    for length in (100, 231, 232, 600):
+        dataset.PixelData = encapsulate([frame[:length]])
+        dataset.save_as(path)
+        with pytest.raises(InputError):
+            pixels(path)
+    assert time.perf_counter() - started < 60  # CharLS alone would take some minutes
 
 
 def test_windows_are_read_by_their_function(one: Callable[..., Path]) -> None:

@@ -15,6 +15,7 @@ from scanside.discretion import refusing
 from scanside.errors import ExtraNotInstalledError, InputError
 from scanside.preprocess import Window
 from scanside.readers.dicom.values import integer, item, number, numbers, text, texts
+from scanside.readers.dicom.whole import Encoding, pixel_data_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,11 +159,9 @@ def load(data: bytes, source: str, *, pixels: bool) -> Dataset:
     with refusing(source, "the file"), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         dataset: Dataset = pydicom.dcmread(buffer, stop_before_pixels=not pixels)
-        # pydicom stops before pixel data; where there are none, it has come to the end. Where an
-        # element is longer than the file it drops it, or all, and only warns.
-        cut = buffer.tell() == len(data) and text(dataset, "SOPClassUID") in ("", *Sop.IMAGES)
-        missing = "PixelData" not in dataset if pixels else cut
-    if missing or any(str(warning.message).startswith(_BREAKS_OFF) for warning in said):
+        lost = "PixelData" not in dataset if pixels else _lacks_pixels(dataset, data, buffer.tell())
+    # Where an element is longer than the file pydicom drops it, or all, and only warns.
+    if lost or any(str(warning.message).startswith(_BREAKS_OFF) for warning in said):
         raise InputError(
             f"{source}: the file breaks off, or holds no pixel data", accepted="whole files"
         )
@@ -192,6 +191,15 @@ def read_header(blob: Blob) -> Header:
             columns=integer(dataset, "Columns") or 0,
             frames=_frames(dataset, sop_class, blob.source),
         )
+
+
+def _lacks_pixels(dataset: Dataset, data: bytes, at: int) -> bool:
+    """Tell whether an image's pixel data, which begin here, are not all in the file."""
+    if text(dataset, "SOPClassUID") not in ("", *Sop.IMAGES):
+        return False
+    implicit, little = dataset.original_encoding
+    encoding = Encoding(implicit=bool(implicit), little=little is not False)
+    return not pixel_data_whole(data, at, encoding)
 
 
 def _transfer_syntax(data: bytes) -> str:

@@ -1,12 +1,13 @@
 """Pixel data to arrays: one pinned decoder a transfer syntax, sizes checked before it runs.
 
-RLE is decoded by pydicom, JPEG-LS by pyjpegls, JPEG 2000 by pylibjpeg-openjpeg. Only GDCM decodes
-JPEG Lossless under a permissive licence, and damaged streams can end its process: it runs in a
-child (`scanside.readers.dicom.gdcm_child`). pylibjpeg-libjpeg (GPL) is never used.
+RLE is decoded by pydicom, JPEG 2000 by pylibjpeg-openjpeg, JPEG-LS by pyjpegls, JPEG Lossless by
+GDCM. The last two can hang or end their process on damaged streams, and run in a helper process
+(`scanside.readers.dicom.helper`). pylibjpeg-libjpeg (GPL) is never used.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -27,22 +28,36 @@ if TYPE_CHECKING:
 
     from scanside.readers.blobs import Blob
 
-__all__ = ["JPEG_LOSSLESS", "Layout", "check_layout", "decode", "decode_files"]
+__all__ = ["Layout", "check_layout", "decode", "decode_files"]
 
 
 class _Codec(NamedTuple):
-    """How a transfer syntax is decoded: pydicom's name of the plugin, and how sizes are read."""
+    """How a transfer syntax is decoded.
+
+    Attributes
+    ----------
+    plugin, package
+        pydicom's name of the plugin, and the package that it needs.
+    module
+        What the package is imported as.
+    size
+        Reads what a compressed frame declares.
+    in_helper
+        Whether it must not run in this process.
+    """
 
     plugin: str
     package: str
+    module: str = "pydicom"
     size: Callable[[bytes], Declared] | None = None
+    in_helper: bool = False
 
 
 _LIMIT_BITS: Final = 16
 
-_GDCM: Final = _Codec("gdcm", "python-gdcm", jpeg_size)
-_J2K: Final = _Codec("pylibjpeg", "pylibjpeg-openjpeg", jpeg2000_size)
-_JLS: Final = _Codec("pyjpegls", "pyjpegls", jpeg_size)
+_GDCM: Final = _Codec("gdcm", "python-gdcm", "gdcm", jpeg_size, in_helper=True)
+_J2K: Final = _Codec("pylibjpeg", "pylibjpeg-openjpeg", "openjpeg", jpeg2000_size)
+_JLS: Final = _Codec("pyjpegls", "pyjpegls", "jpeg_ls", jpeg_size, in_helper=True)
 
 _CODECS: Final[dict[str, _Codec]] = {
     "1.2.840.10008.1.2": _Codec("", "pydicom"),
@@ -57,8 +72,6 @@ _CODECS: Final[dict[str, _Codec]] = {
     "1.2.840.10008.1.2.4.91": _J2K,
 }
 """Transfer syntaxes (PS3.5 A) that are read."""
-
-JPEG_LOSSLESS: Final = tuple(uid for uid, codec in _CODECS.items() if codec is _GDCM)
 
 _ACCEPTED: Final = (
     "uncompressed, RLE, JPEG Lossless, JPEG-LS and JPEG 2000 data of one sample of 8 to 16 bits"
@@ -116,7 +129,7 @@ def check_layout(dataset: Dataset, source: str) -> Layout:
     return layout
 
 
-def decode(dataset: Dataset, source: str, *, in_child: bool = False) -> NDArray[np.generic]:
+def decode(dataset: Dataset, source: str, *, in_helper: bool = False) -> NDArray[np.generic]:
     """Decode the pixel data of a dataset.
 
     Parameters
@@ -125,8 +138,8 @@ def decode(dataset: Dataset, source: str, *, in_child: bool = False) -> NDArray[
         With its pixel data and file meta information.
     source
         What to call it.
-    in_child
-        Whether this process may be ended by a decoder; only then is GDCM used.
+    in_helper
+        Whether this is the helper process, which a decoder may hang or end.
 
     Returns
     -------
@@ -138,15 +151,13 @@ def decode(dataset: Dataset, source: str, *, in_child: bool = False) -> NDArray[
     ------
     InputError
         If the data are not accepted, damaged, or fewer than declared.
-    ExtraNotInstalledError
-        If the decoder is not installed.
     """
     layout = check_layout(dataset, source)
     with refusing(source, "the pixel data"):
         syntax = text(dataset.file_meta, "TransferSyntaxUID")
         codec = _CODECS[syntax]
-        if codec is _GDCM and not in_child:
-            raise AssertionError("GDCM outside of its child")
+        if codec.in_helper and not in_helper:
+            raise AssertionError(f"{codec.package} outside of the helper")
         if codec.size is not None:
             _check_frames(dataset, layout, codec.size, source)
         return _frames(dataset, layout, syntax, codec, source)
@@ -162,22 +173,26 @@ def decode_files(blobs: Sequence[Blob]) -> Iterator[NDArray[np.generic]]:
 
     Raises
     ------
-    InputError, ExtraNotInstalledError
-        As for `decode`.
+    InputError
+        As for `decode`, or if the helper process did not survive a file.
+    ExtraNotInstalledError
+        If the decoder is not installed.
     """
-    for at, blob in enumerate(blobs):
+    for blob in blobs:
         data = blob.read()
         dataset = load(data, blob.source, pixels=True)
-        with refusing(blob.source, "the transfer syntax"):
-            lossless = text(dataset.file_meta, "TransferSyntaxUID") in JPEG_LOSSLESS
-        if lossless:
-            from scanside.readers.dicom.gdcm_parent import decode_in_child
+        check_layout(dataset, blob.source)
+        codec = _CODECS[text(dataset.file_meta, "TransferSyntaxUID")]
+        if find_spec(codec.module) is None:
+            raise ExtraNotInstalledError(
+                "this transfer syntax", package=codec.package, extra="dicom"
+            )
+        if codec.in_helper:
+            from scanside.readers.dicom.helper import decode_in_helper
 
-            # One child for the rest of the series: starting it takes longer than a frame.
-            check_layout(dataset, blob.source)
-            yield from decode_in_child(blobs[at:])
-            return
-        yield decode(dataset, blob.source)
+            yield decode_in_helper(data, blob.source)
+        else:
+            yield decode(dataset, blob.source)
 
 
 def _check_frames(
@@ -210,10 +225,6 @@ def _frames(
     from pydicom.pixels.decoders.base import get_decoder
 
     decoder = get_decoder(syntax)
-    if codec.plugin and not decoder.is_available:
-        raise ExtraNotInstalledError(
-            "this transfer syntax", package=codec.package, extra="dicom"
-        ) from None
     pixels: NDArray[np.generic] | None = None
     count = 0
     for frame, _ in decoder.iter_array(dataset, raw=True, decoding_plugin=codec.plugin):
