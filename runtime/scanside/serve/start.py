@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scanside.bundle import open_bundle
@@ -89,18 +90,14 @@ def serve(settings: Settings, log: logging.Logger) -> int:
         state = take_state()
         listener, streams = _streams(settings, state)
         try:
-            _limit_memory(settings.memory_limit)
-            counters = Counters(None if state is None else state.counters)
-            service = _service(settings, counters, log)
-        except BaseException as error:
+            service = _service(settings, state, log)
+            for number, channel in enumerate(streams):
+                service.add(_connection(number, channel, service, state))
+            restarted = [] if state is None else state.restarted
+            return Server(service, signals, listener, restarted).run()
+        except ScansideError as error:
             _tell(streams, error)
             raise
-        log.info("serving %s", service.summary)
-        for held, channel in enumerate(streams, start=1):
-            service.add(_connection(held, channel, service, state))
-        restarted = [] if state is None else state.restarted
-        try:
-            return Server(service, signals, listener, restarted).run()
         finally:
             if listener is not None:
                 listener.close()
@@ -143,8 +140,8 @@ def _claim_stdio() -> Channel:
 def _connection(number: int, channel: Channel, service: Service, state: State | None) -> Connection:
     """Return a connection of a single client, or one that survived a restart."""
     if state is None:
-        return Connection(number, channel, service)
-    held = state.connections[number - 1]
+        return Connection(number + 1, channel, service)
+    held = state.connections[number]
     greeting, memory = held.greeting, held.memory
     return Connection(
         held.number,
@@ -157,8 +154,9 @@ def _connection(number: int, channel: Channel, service: Service, state: State | 
     )
 
 
-def _service(settings: Settings, counters: Counters, log: logging.Logger) -> Service:
+def _service(settings: Settings, state: State | None, log: logging.Logger) -> Service:
     """Load the models and check them."""
+    _limit_memory(settings.memory_limit)
     bundle = open_bundle(settings.bundle, manifest_sha256=settings.bundle_sha256)
     tested = False
     if settings.backend == NULL:
@@ -180,15 +178,17 @@ def _service(settings: Settings, counters: Counters, log: logging.Logger) -> Ser
             tested = True
         else:
             log.warning("the golden self-test was skipped")
-    return Service(
+    service = Service(
         bundle,
         pipeline,
         settings.limits,
-        counters=counters,
+        counters=Counters(None if state is None else state.counters),
         log=log,
         streaming=settings.streaming,
         self_test=tested,
     )
+    log.info("serving %s", service.summary)
+    return service
 
 
 def _self_test(bundle: Bundle, pipeline: Pipeline) -> None:
@@ -216,13 +216,9 @@ def _limit_memory(mebibytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
-def _tell(streams: list[Channel], error: BaseException) -> None:
+def _tell(streams: list[Channel], error: ScansideError) -> None:
     """Say to clients that are there already why there will be no server."""
-    if not isinstance(error, ScansideError):
-        return
     answer = encode_error(0, Cause.START, error, fatal=True)
     for channel in streams:
-        try:
+        with suppress(OSError):  # it has gone
             channel.write_some([memoryview(part) for part in answer])
-        except OSError:  # noqa: PERF203 - it has gone
-            continue
