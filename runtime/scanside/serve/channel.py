@@ -68,9 +68,9 @@ class Channel:
         """Whether descriptors can come with the bytes."""
         return self._socket is not None
 
-    def wait(self) -> None:
-        """Wait for the first byte of a message, or for the end."""
-        self._readable.poll()
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the first byte of a message, or for the end; false where the time is over."""
+        return bool(self._readable.poll(None if seconds is None else seconds * 1e3))
 
     def read_first(self, view: memoryview, until: float) -> list[int]:
         """Fill a buffer with the first bytes of a message.

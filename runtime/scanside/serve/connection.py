@@ -64,6 +64,8 @@ class Connection:
         What serves it.
     greeting, shared
         After a restart: what there was.
+    hello_within
+        Seconds that it has for HELLO: a silent one would keep others out. None for no limit.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class Connection:
         service: Service,
         greeting: Greeting | None = None,
         shared: Shared | None = None,
+        *,
+        hello_within: float | None = None,
     ) -> None:
         self.number: Final = number
         self.channel: Final = channel
@@ -80,6 +84,7 @@ class Connection:
         self.shared = shared
         self.outbox: Final = Outbox(channel, self._lost)
         self.over: Final = threading.Event()
+        self._hello_within: Final = hello_within
         self._service: Final = service
         self._limits: Final = service.limits
         self._ledger: Final = Ledger(self.outbox, service.limits, service.counters)
@@ -93,7 +98,7 @@ class Connection:
         unread = self._limits.max_bytes_in_flight + _WITHOUT_MASK * self._limits.max_in_flight
         try:
             while True:
-                self.channel.wait()
+                self._wait()
                 with self._between_messages:
                     if self.over.is_set() or not self._read_message():
                         break
@@ -111,6 +116,13 @@ class Connection:
             self._lost()
             self.channel.close()
             self._service.left(self)
+
+    def _wait(self) -> None:
+        if not self.channel.wait(self._hello_within if self.greeting is None else None):
+            silent = BackendError(
+                "no HELLO came", accepted=f"HELLO within {self._limits.message_timeout_ms} ms"
+            )
+            raise _FatalError(Cause.TIMEOUT, silent)
 
     @property
     def is_busy(self) -> bool:

@@ -123,7 +123,8 @@ class Server:
             channel.close()
             return
         self._service.log.info("client %d: connected", self._next)
-        self._service.add(Connection(self._next, channel, self._service))
+        hello_within = self._service.limits.message_timeout_ms / 1e3
+        self._service.add(Connection(self._next, channel, self._service, hello_within=hello_within))
         self._next += 1
 
     def _is_left(self) -> bool:

@@ -66,9 +66,10 @@ def ends_with(raw: Raw, cause: Cause) -> None:
         (wire.encode(Kind.HELLO, 1, struct.pack("<HHI", 1, 0, 6)), Cause.UNSUPPORTED),
         (wire.encode(Kind.HELLO, 1, struct.pack("<HHI", 1, 0, 128)), Cause.UNSUPPORTED),
         (wire.encode(Kind.HELLO, 1, HELLO)[:20], Cause.TIMEOUT),
+        (b"", Cause.TIMEOUT),
     ],
     ids=["other protocol", "no hello", "no hello, infer", "long body", "id 0", "short body",
-         "long name", "version", "flags", "other flags", "slow"],
+         "long name", "version", "flags", "other flags", "slow", "silent"],
 )  # fmt: skip
 def test_a_bad_beginning_ends_the_connection(raw: Raw, data: bytes, cause: Cause) -> None:
     raw.send(data)
