@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from scanside.bundle import Bundle, open_bundle
+from scanside.cli.interrupt import stop_on_interrupt
 from scanside.cli.options import backend_options, bundle_option, pin_option, slice_options
 from scanside.cli.progress import progress
 from scanside.cli.results import ResultOptions, StudyWriter, result_options
@@ -39,9 +38,9 @@ from scanside.writers.page import write_page
 from scanside.writers.records import FORMATS
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
     from datetime import datetime
-    from types import FrameType
 
     from scanside.contract import Precision
     from scanside.preprocess import Window
@@ -142,7 +141,7 @@ def run(  # noqa: PLR0913 - one parameter an option
         click.echo("\n".join(explain_studies(choose_studies(_discover(inputs).studies, studies))))
         return 0
     with ExitStack() as stack:
-        stop = stack.enter_context(_stop_on_interrupt())
+        stop = stack.enter_context(stop_on_interrupt())
         opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
         folder = None
         if output is not None:
@@ -288,24 +287,6 @@ def _conclusion(findings: Findings, written: Written) -> Conclusion:
         written=written.names,
         dropped=written.dropped,
     )
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C or SIGTERM end the run after the slice at hand, a second one at once."""
-    stop = threading.Event()
-
-    def handle(_: int, __: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _analysed_files(
