@@ -84,7 +84,6 @@ class Layout(NamedTuple):
     frames: int
     rows: int
     columns: int
-    signed: bool
 
 
 def check_layout(dataset: Dataset, source: str) -> Layout:
@@ -107,7 +106,6 @@ def check_layout(dataset: Dataset, source: str) -> Layout:
             frames=integer(dataset, "NumberOfFrames") or 1,
             rows=integer(dataset, "Rows") or 0,
             columns=integer(dataset, "Columns") or 0,
-            signed=integer(dataset, "PixelRepresentation") == 1,
         )
         bits = integer(dataset, "BitsStored") or 0
         allocated = integer(dataset, "BitsAllocated")
