@@ -45,6 +45,12 @@ _ABORT: Final = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 _INTRUDER: Final = "127.0.0.2"
 """Where the hostile connections come from; the well-behaved sender is at 127.0.0.1."""
 
+_INTRUDERS: Final = 4
+_WAITS: Final = 0.1
+"""Share of the hostile connections that wait for an answer; the others are gone at once."""
+
+_COUNTING: Final = threading.Lock()
+
 _GROWTH: Final = 60.0
 """MB of resident memory that the node may have more at the end than after its first thousand
 connections: what an allocator keeps of many short threads."""
@@ -100,17 +106,40 @@ def _attack(
     node: NodeProcess, study: Path, connections: int, seed: int, counts: dict[str, int]
 ) -> tuple[float, int]:
     """Make so many hostile connections; return memory and descriptors after the first of them."""
-    chance = random.Random(seed)  # noqa: S311
     templates = _templates(study)
-    before = (0.0, 0)
     assert node.process is not None
-    for number in range(connections):
-        with contextlib.suppress(OSError):
-            _connect(node.port, _conversation(templates, chance), chance)
-        counts["connections"] += 1
-        if number == min(1000, connections // 2):
+    first = min(1000, connections // 2)
+    before = (0.0, 0)
+    for share in (first, connections - first):
+        intruders = [
+            threading.Thread(
+                target=_intrude,
+                args=(node.port, templates, share // _INTRUDERS, f"{seed} {share} {n}", counts),
+            )
+            for n in range(_INTRUDERS)
+        ]
+        for intruder in intruders:
+            intruder.start()
+        for intruder in intruders:
+            intruder.join()
+        if share == first:
             before = rss_and_descriptors(node.process.pid)
     return before
+
+
+def _intrude(
+    port: int,
+    templates: tuple[bytes, list[bytes]],
+    connections: int,
+    seed: str,
+    counts: dict[str, int],
+) -> None:
+    chance = random.Random(seed)  # noqa: S311
+    for _ in range(connections):
+        with contextlib.suppress(OSError):
+            _connect(port, _conversation(templates, chance), chance)
+        with _COUNTING:
+            counts["connections"] += 1
 
 
 def _connect(port: int, content: bytes, chance: random.Random) -> None:
@@ -118,8 +147,8 @@ def _connect(port: int, content: bytes, chance: random.Random) -> None:
         ("127.0.0.1", port), timeout=5, source_address=(_INTRUDER, 0)
     ) as connection:
         connection.sendall(content)
-        if chance.random() < 0.3:
-            connection.settimeout(0.2)
+        if chance.random() < _WAITS:
+            connection.settimeout(0.1)
             connection.recv(4096)
 
 
