@@ -22,11 +22,12 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE, build_context
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -240,8 +241,8 @@ def _good(port: int, study: Path, stop: threading.Event, counts: dict[str, int])
             time.sleep(0.2)
             continue
         for dataset in datasets:
-            answers = [association.send_c_store(dataset), association.send_c_echo()]
-            for answer in answers:
+            for ask in (partial(association.send_c_store, dataset), association.send_c_echo):
+                answer = ask() if association.is_established else Dataset()
                 right = "Status" in answer and answer.Status == 0
                 counts["good" if right else "disturbed"] += 1
         association.release()
