@@ -267,6 +267,21 @@ def test_a_backend_that_fails_again_and_again_ends_the_node_and_a_lost_device_at
     assert state(tmp_path / "s").studies["receiving"] == studies  # nothing is lost
 
 
+def test_a_device_that_is_lost_ends_the_node_at_once(tmp_path: Path) -> None:
+    port = free_port()
+
+    def analyse(_: Claim) -> Analysis:
+        raise DeviceLostError("the device is lost to this process")
+
+    node = Node(parse_listen_config(configuration(tmp_path / "s", port=port)), analyse)
+    sender = threading.Timer(0.3, lambda: send(port, 1))
+    sender.start()
+    with pytest.raises(DeviceLostError):
+        node.run()
+    sender.join()
+    assert state(tmp_path / "s").studies["receiving"] == 1
+
+
 def test_a_defect_in_one_study_is_told_without_its_values(tmp_path: Path) -> None:
     port = free_port()
 
