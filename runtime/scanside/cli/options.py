@@ -77,7 +77,7 @@ def backend_options(command: F) -> F:
         "--backend",
         default="auto",
         show_default=True,
-        metavar="auto|tensorrt|ort-trt|cuda|openvino|cpu",
+        metavar="auto|tensorrt|tensorrt-rtx|ort-trt|cuda|openvino|cpu",
         help="What computes; auto takes the best that can be used here and says why.",
     )(command)
 
