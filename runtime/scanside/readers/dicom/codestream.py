@@ -25,6 +25,7 @@ _MAX_TILES: Final = 4096
 _STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _FRAME_MARKERS: Final = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})
 _START_OF_SCAN: Final = 0xDA
+_END_OF_IMAGE: Final = b"\xff\xd9"
 
 
 class Declared(NamedTuple):
@@ -78,10 +79,13 @@ def jpeg_size(frame: bytes) -> Declared:
     Raises
     ------
     InputError
-        If there is none before the first scan.
+        If there is none before the first scan, or the stream has no end: a decoder may go on for
+        long after the last byte of such a one.
     """
     if frame[:2] != b"\xff\xd8":
         raise _refused("no JPEG stream")
+    if not frame.rstrip(b"\0").endswith(_END_OF_IMAGE):
+        raise _refused("a JPEG stream that breaks off")
     at = 2
     while at + 4 <= len(frame) and frame[at] == 0xFF:  # noqa: PLR2004 - start of any marker
         marker = frame[at + 1]
