@@ -135,8 +135,7 @@ class SamplingConfig(_Part, frozen=True, kw_only=True):
     positive_share
         Share of slices with tumour.
     hard_share
-        Share of the negatives that is drawn from the hardest tenth: those with the largest false
-        response when last mined. 0 turns mining off.
+        Share of the negatives drawn from the hardest tenth when last mined; 0: no mining.
     mine_every
         Epochs between two minings.
     phantom_share
@@ -179,8 +178,7 @@ class AugmentConfig(_Part, frozen=True, kw_only=True):
     cavity
         Probability that a part of a tumour is darkened like a cyst or necrosis; it stays tumour.
     missing_sequence
-        Probability that FLAIR stands in for post-contrast or for both other sequences, as in the
-        studies that lack them.
+        Probability that FLAIR stands in for post-contrast or both others, as in real studies.
     """
 
     flip_horizontal: Share = 0.5
