@@ -103,7 +103,9 @@ def test_several_clients_survive_a_restart(tmp_path: Path) -> None:
         ):
             torn.hello()
             torn.send(wire.encode(Kind.INFER, 2, infer(), len(FRAME)) + FRAME[:100])
-            asked = one.submit(marked(255)), other.submit(FRAMES[0])
+            first = one.submit(marked(255))
+            until(lambda: one.stats().accepted == 1)
+            asked = first, other.submit(FRAMES[0])
             with pytest.raises(RemoteError, match="not come back"):
                 one.wait(asked[0], timeout=30)
             # The other's was behind the one that hung.
@@ -163,6 +165,7 @@ def test_a_request_that_waits_too_long_is_given_up() -> None:
 def test_sigterm_drains() -> None:
     with spawn(command=HANGING, **QUIET) as client:
         slow = [client.submit(marked(254)) for _ in range(3)]
+        until(lambda: client.stats().accepted == 3)
         assert client.process is not None
         client.process.terminate()
         assert [client.wait(number).number for number in slow] == slow
@@ -176,6 +179,7 @@ def test_sigterm_drains() -> None:
 def test_what_comes_while_it_drains_is_refused() -> None:
     with spawn(command=HANGING, **QUIET) as client:
         slow = client.submit(marked(254))
+        until(lambda: client.stats().accepted == 1)
         assert client.process is not None
         client.process.terminate()
         while not client.draining:
