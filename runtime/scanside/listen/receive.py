@@ -8,20 +8,13 @@ PS3.5, annex A.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import re
 import socketserver
 import threading
 import time
 from typing import TYPE_CHECKING, Final, cast
 
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     JPEG2000,
-    UID,
-    EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -30,23 +23,21 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
-    LegacyConvertedEnhancedMRImageStorage,
-    MRImageStorage,
     RLELossless,
 )
 from pynetdicom import AE, build_context, evt
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
-from scanside.errors import InputError, OutputError
+from scanside.errors import OutputError
+from scanside.listen.arrival import ANALYSED, RefusedError, identify
 from scanside.listen.guard import GuardedServer, Shared
-from scanside.listen.spool import Received, SpoolFullError
+from scanside.listen.spool import SpoolFullError
+from scanside.study.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
     import ssl
 
-    from pydicom import Dataset
-    from pynetdicom.dimse_primitives import C_STORE
     from pynetdicom.events import Event
     from pynetdicom.pdu_primitives import A_ASSOCIATE
 
@@ -55,20 +46,11 @@ if TYPE_CHECKING:
     from scanside.listen.metrics import Metrics
     from scanside.listen.spool import Spool
 
-__all__ = ["Receiver", "RefusedError", "parse"]
+__all__ = ["Receiver"]
 
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700
-NOT_OF_CLASS: Final = 0xA900
-NOT_UNDERSTOOD: Final = 0xC000
 PROCESSING_FAILURE: Final = 0x0110
-
-_ANALYSED: Final = (
-    MRImageStorage,
-    EnhancedMRImageStorage,
-    LegacyConvertedEnhancedMRImageStorage,
-)
-"""What studies are made of; every other storage class is set aside."""
 
 _TRANSFER_SYNTAXES: Final = [
     ExplicitVRLittleEndian,
@@ -86,15 +68,6 @@ _VERIFICATION: Final = "1.2.840.10008.1.1"
 
 _LOSSY: Final = [JPEGBaseline8Bit, JPEGLSNearLossless, JPEG2000]
 """For what is set aside only: a study is not analysed after a lossy compression."""
-
-_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
-_LONGEST_UID: Final = 64
-"""PS3.5, section 9.1."""
-
-_WANTED_TAGS: Final[list[BaseTag | int]] = [
-    Tag(keyword) for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
-]
-_STUDY_INSTANCE_UID: Final = Tag("StudyInstanceUID")
 
 
 class Receiver:
@@ -130,6 +103,8 @@ class Receiver:
         self._metrics: Final = metrics
         limits = config.limits
         entity = AE(ae_title=config.node.ae_title)
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         entity.require_called_aet = True
         # pynetdicom counts connections that have not asked for anything too: `judge` limits both.
         entity.maximum_associations = 2 * limits.associations
@@ -217,7 +192,7 @@ class Receiver:
         started = time.perf_counter()
         host = event.assoc.requestor.address
         try:
-            received = parse(event)
+            received = identify(event)
             what = self._spool.accept(received)
         except SpoolFullError as error:
             status, told = OUT_OF_RESOURCES, str(error)
@@ -234,93 +209,13 @@ class Receiver:
         return status
 
 
-class RefusedError(InputError):
-    """An object that is refused.
-
-    Parameters
-    ----------
-    given
-        Why; it holds nothing of the object.
-    status
-        The answer's status.
-    """
-
-    def __init__(self, given: str, status: int) -> None:
-        super().__init__(given)
-        self.status = status
-
-
-def parse(event: Event) -> Received:
-    """Read who an object is; its data set is not looked at beyond that.
-
-    Parameters
-    ----------
-    event
-        Of a C-STORE request.
-
-    Raises
-    ------
-    RefusedError
-        If it can't be read, or is not what its request says.
-    """
-    request = cast("C_STORE", event.request)
-    sop_class, sop_instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-    if not (_is_uid(sop_class) and _is_uid(sop_instance)):
-        raise RefusedError("a request without valid UIDs", NOT_UNDERSTOOD)
-    syntax = str(event.context.transfer_syntax)
-    data = event.encoded_dataset(include_meta=False)
-    digest = hashlib.sha256(syntax.encode() + b"\0")
-    digest.update(data)
-    study: str | None = None
-    if sop_class in _ANALYSED:
-        study = _study_of(data, syntax, sop_class, sop_instance)
-    return Received(sop_class, sop_instance, study, event.encoded_dataset(), digest.hexdigest())
-
-
-def _study_of(data: bytes, syntax: str, sop_class: str, sop_instance: str) -> str:
-    """Return the StudyInstanceUID of an object, which must be the one that was announced."""
-    try:
-        head = read_dataset(
-            io.BytesIO(data),
-            is_implicit_VR=UID(syntax).is_implicit_VR,
-            is_little_endian=UID(syntax).is_little_endian,
-            stop_when=_beyond_study,
-            specific_tags=_WANTED_TAGS,
-        )
-        found = [_text(head, tag) for tag in _WANTED_TAGS]
-    except Exception as error:  # noqa: BLE001 - pydicom raises what it meets on a damaged data set
-        raise RefusedError(
-            f"a data set that can't be read ({type(error).__name__})", NOT_UNDERSTOOD
-        ) from None
-    if found[:2] != [sop_class, sop_instance]:
-        raise RefusedError("a data set with other UIDs than its request", NOT_OF_CLASS)
-    if not _is_uid(found[2]):
-        raise RefusedError("a data set without a valid StudyInstanceUID", NOT_OF_CLASS)
-    return found[2]
-
-
-def _text(head: Dataset, tag: BaseTag | int) -> str:
-    """Return a UID as it is encoded, without pydicom's opinion on it."""
-    element = head.get_item(tag)
-    value = b"" if element is None else element.value
-    return value.decode("ascii").strip("\0 ") if isinstance(value, bytes) else ""
-
-
-def _beyond_study(tag: BaseTag, _: str | None, __: int) -> bool:
-    return int(tag) > int(_STUDY_INSTANCE_UID)
-
-
-def _is_uid(text: str) -> bool:
-    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
-
-
 def contexts() -> Shared[PresentationContext]:
     """Return the presentation contexts: verification and every storage class."""
     found = Shared[PresentationContext]()
     found.append(build_context(_VERIFICATION, [str(syntax) for syntax in _TRANSFER_SYNTAXES[:2]]))
     for uid in sorted(_STORAGE_CLASSES.values()):
         syntaxes = [str(syntax) for syntax in _TRANSFER_SYNTAXES]
-        if uid not in _ANALYSED:
+        if uid not in ANALYSED:
             syntaxes += [str(syntax) for syntax in _LOSSY]
         found.append(build_context(uid, syntaxes))
     return found

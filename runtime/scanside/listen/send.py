@@ -14,6 +14,7 @@ from pynetdicom import AE, _config, build_context
 
 from scanside.errors import OutputError
 from scanside.listen.tls import client_context
+from scanside.study.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
     import threading
@@ -71,6 +72,8 @@ class Sender:
         self._metrics: Final = metrics
         self._tls: Final = None if destination.tls is None else client_context(destination.tls)
         self._entity: Final = AE(ae_title=node.ae_title)
+        self._entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        self._entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         self._entity.connection_timeout = _SECONDS
         self._entity.acse_timeout = _SECONDS
         self._entity.dimse_timeout = _SECONDS
