@@ -6,7 +6,7 @@ import hashlib
 import io
 import sys
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -196,7 +196,7 @@ class _Model:
         kept = read_entry(folder, key)
         requests: SimpleQueue[Any] = SimpleQueue()
         try:
-            core = self._openvino.Core()
+            core = _core()
             if kept is not None:
                 compiled = core.import_model(io.BytesIO(kept), _DEVICE, self._options)
             else:
@@ -281,6 +281,16 @@ def _openvino() -> Any:  # noqa: ANN401
     except ImportError as error:
         raise _broken(error) from error
     return openvino
+
+
+@cache
+def _core() -> Any:  # noqa: ANN401
+    """Return the one core, which stays as long as the process.
+
+    With the last core OpenVINO unloads its plugin, whose threads go on: the next signal that one
+    of them is woken by finds no code there, and ends the process.
+    """
+    return _openvino().Core()
 
 
 @contextmanager

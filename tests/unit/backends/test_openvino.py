@@ -401,3 +401,26 @@ def test_a_graph_without_pairs_is_left_alone(openvino: Any) -> None:
     before = [node.get_friendly_name() for node in model.get_ordered_ops()]
     assert fuse_quantizers(model) == 0
     assert [node.get_friendly_name() for node in model.get_ordered_ops()] == before
+
+
+AFTER_CLOSE = """
+import os, signal, sys
+from pathlib import Path
+from scanside import backends, open_bundle
+
+told = []
+signal.signal(signal.SIGINT, lambda *_: told.append(1))
+loaded = backends.load("openvino", open_bundle(Path(sys.argv[1])), streaming=True)
+loaded.backend.close()
+del loaded
+for _ in range(20):
+    os.kill(os.getpid(), signal.SIGINT)
+sys.exit(0 if told else 1)
+"""
+
+
+@needs_openvino
+def test_a_signal_after_it_was_closed_is_survived(toy_path: Path) -> None:
+    """The library's threads outlive its models: unloading their code would end the process."""
+    done = subprocess.run([sys.executable, "-c", AFTER_CLOSE, str(toy_path)], check=False)
+    assert done.returncode == 0
