@@ -180,7 +180,7 @@ def test_the_fuzzer_finds_nothing() -> None:
     corpus = program.parent / "corpus"
     corpus.mkdir(exist_ok=True)
     done = clibrary.run(
-        program, "-runs=30000", "-seed=7", "-max_len=512", "-timeout=5", "-rss_limit_mb=512",
+        program, "-runs=30000", "-seed=7", "-max_len=512", "-timeout=5", "-rss_limit_mb=4096",
         corpus, cwd=program.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -56,11 +56,17 @@ def generate(name: str) -> bytes:
 
 
 def _tidy(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Take the indentation of the source out of descriptions."""
+    """Take out the source's indentation of descriptions, and how a bound happens to be written.
+
+    `typing` keeps one of ``Annotated[float, Meta(gt=0)]`` and ``Meta(gt=0.0)``, which are equal:
+    the one that was imported first.
+    """
     if isinstance(value, dict):
         return {
             key: inspect.cleandoc(held) if key == "description" and isinstance(held, str)
             else _tidy(held)
             for key, held in value.items()
         }  # fmt: skip
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return [_tidy(each) for each in value] if isinstance(value, list) else value

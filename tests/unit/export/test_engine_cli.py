@@ -14,7 +14,9 @@ from msgspec import structs
 
 import fake_tensorrt
 from scanside import open_bundle
+from scanside.backends.tensorrt.library import load_runtime
 from scanside.engines import Wanted, engine_folder, find_engine, read_engine
+from scanside.errors import BackendError
 from scanside_export.engine.exchange import Device, Settings
 
 if TYPE_CHECKING:
@@ -64,15 +66,20 @@ def test_help_says_what_the_options_are(scanside: Callable[..., Done]) -> None:
     assert "--memory-limit" in done.out
 
 
-@pytest.mark.parametrize(("target", "said"), [("trt", "JetPack"), ("rtx", "onnxruntime-ep-nv")])
+@pytest.mark.parametrize(("target", "extra"), [("trt", "gpu"), ("rtx", "rtx")])
 def test_without_the_library_it_says_how_to_get_it(
-    target: str, said: str, scanside: Callable[..., Done]
+    target: str, extra: str, scanside: Callable[..., Done]
 ) -> None:
     done = scanside("build", "--target", target)
     assert done.code == 8
     assert "not installed here" in done.err
-    assert said in done.err
-    assert "pip install" in done.err
+    assert f"pip install 'scanside[{extra}]'" in done.err
+
+
+def test_on_a_jetson_the_library_comes_with_jetpack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(BackendError, match="not installed here.*comes with JetPack"):
+        load_runtime("tensorrt", "scanside build")
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ def test_a_precision_that_the_bundle_lacks_is_refused(toy_path: Path) -> None:
 
 
 def test_a_named_backend_is_never_replaced(toy_path: Path) -> None:
-    with pytest.raises(BackendError, match="no tensorrt backend"):
+    with pytest.raises(BackendError, match="the tensorrt backend can't be used"):
         Pipeline.open(open_bundle(toy_path), backend="tensorrt")
     with pytest.raises(UsageError, match="'gpu'"):
         Pipeline.open(open_bundle(toy_path), backend="gpu")
