@@ -8,6 +8,7 @@ import msgspec
 
 from scanside.contract import (
     AuxiliaryFile,
+    Batch,
     Golden,
     InputContract,
     License,
@@ -71,6 +72,8 @@ class Description(NamedTuple):
         Figures with the split that they come from; empty where nothing was measured.
     card
         The model card; none to have it written from the other facts.
+    batch
+        What engines of it are built for.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Description(NamedTuple):
     license: WeightsLicense
     metrics: Mapping[str, Any]
     card: bytes | None
+    batch: Batch = Batch()
 
 
 def assemble(
@@ -134,6 +138,7 @@ def assemble(
         ),
         provenance=source,
         metrics=dict(said.metrics),
+        batch=said.batch,
     )
     if said.card is None:
         files[CARD] = model_card(manifest).encode()

@@ -12,11 +12,13 @@ import click
 
 from scanside.contract import PRECISIONS
 from scanside.errors import OutputError
+from scanside_export.options import batch, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scanside.bundle import Bundle
+    from scanside.contract import Manifest
     from scanside_export.engine.exchange import Settings
     from scanside_export.engine.implicit import Implicit
 
@@ -28,16 +30,6 @@ _CAPABILITIES: Final = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 _AHEAD: Final = ("8.6", "8.9", "12.0")
 """Compiled for where none is named: the consumer and workstation GPUs since 2020."""
-
-
-def _batch(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int, int]:
-    try:
-        low, best, high = (int(part) for part in value.split(","))
-    except ValueError:
-        low = best = high = 0
-    if not 1 <= low <= best <= high:
-        raise click.BadParameter(f"{value!r}; accepted: MIN,BEST,MAX in order, from 1")
-    return low, best, high
 
 
 @click.command()
@@ -69,11 +61,10 @@ def _batch(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int,
 @click.option("--rebuild", is_flag=True, help="Build though there is an engine that fits.")
 @click.option(
     "--batch",
-    callback=_batch,
-    default="1,1,8",
-    show_default=True,
-    metavar="MIN,BEST,MAX",
-    help="Slices at once: the engine takes MIN to MAX and is tuned for BEST.",
+    callback=batch,
+    metavar="MIN,OPT,MAX",
+    help="Slices at once: the engine takes MIN to MAX and is tuned for OPT.  [default: the"
+    " bundle's]",
 )
 @click.option(
     "--int8-rest",
@@ -178,7 +169,7 @@ def build(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - 
     if options["split"] is not None and options["implicit_int8"] is None:
         raise click.UsageError("--split is for --implicit-int8")
     opened = open_bundle(options["bundle"], manifest_sha256=options["bundle_sha256"])
-    settings = _settings(options, options["precision"] or opened.manifest.default_precision)
+    settings = _settings(options, opened.manifest)
     limit = options["memory_limit"]
     folder = _folder(options["output"])
     with _implicit(opened, options, folder) as implicit:
@@ -222,15 +213,15 @@ def _say(line: str) -> None:
     click.echo(f"scanside: {line}", err=True)
 
 
-def _settings(options: dict[str, Any], precision: Any) -> Settings:  # noqa: ANN401
+def _settings(options: dict[str, Any], manifest: Manifest) -> Settings:
     from scanside_export.engine.exchange import Settings
 
     target = options["target"]
     capabilities = dict.fromkeys(options["capabilities"] or (_AHEAD if target == "rtx" else ()))
     return Settings(
         target=target,
-        precision=precision,
-        profile=options["batch"],
+        precision=options["precision"] or manifest.default_precision,
+        profile=options["batch"] or manifest.batch.profile,
         rest=options["int8_rest"],
         level=options["level"],
         workspace=options["workspace"],
@@ -282,6 +273,5 @@ def _command_line(context: click.Context) -> str:
         elif name == "capabilities" and isinstance(value, tuple):
             words += [word for each in value for word in (parameter.opts[0], str(each))]
         else:
-            shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words += [parameter.opts[0], shown]
+            words += [parameter.opts[0], spelled(value)]
     return shlex.join(words)

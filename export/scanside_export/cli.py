@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from scanside.contract import Thresholds, field_path
+from scanside.contract import Batch, Thresholds, field_path
 from scanside.errors import ExtraNotInstalledError, InternalError, UsageError
+from scanside_export.options import batch, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +105,15 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
     show_default=True,
     help="Name of the dataset that the models were trained on.",
 )
+@click.option(
+    "--batch",
+    callback=batch,
+    default="1,1,8",
+    show_default=True,
+    metavar="1,OPT,MAX",
+    help="Slices at once that `scanside build` makes engines of this bundle for: 1 to MAX, tuned"
+    " for OPT.",
+)
 @click.pass_context
 def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - as declared above
     """Convert CLASSIFIER.keras and SEGMENTER.keras to ONNX and put a bundle together.
@@ -136,6 +146,7 @@ def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
         license=_license(options),
         metrics={} if metrics is None else read_figures(metrics, thresholds, models.values()),
         card=None if options["card"] is None else _content(options["card"]),
+        batch=_engine_batch(options["batch"]),
     )
     with _golden(options["golden"]) as golden:
         bundle = run(
@@ -203,6 +214,16 @@ def _license(options: dict[str, Any]) -> WeightsLicense:
     return WeightsLicense(given[0], given[1], _content(given[2]))
 
 
+def _engine_batch(profile: tuple[int, int, int]) -> Batch:
+    low, best, high = profile
+    if low != 1:
+        raise UsageError(
+            f"--batch {low},{best},{high}",
+            accepted="1,OPT,MAX: on the latency path each slice goes by itself",
+        )
+    return Batch(opt=best, max=high)
+
+
 @contextmanager
 def _golden(folder: Path | None) -> Iterator[Path]:
     """Give the folder, or phantoms made for this export."""
@@ -248,7 +269,7 @@ def _command_line(context: click.Context) -> str:
         source = context.get_parameter_source(parameter.name or "")
         if value is None or source is not click.core.ParameterSource.COMMANDLINE:
             continue
-        shown = value.name if isinstance(value, Path) else str(value)
+        shown = value.name if isinstance(value, Path) else spelled(value)
         words += [shown] if isinstance(parameter, click.Argument) else [parameter.opts[0], shown]
     return shlex.join(words)
 

@@ -26,6 +26,7 @@ __all__ = [
     "PRECISIONS",
     "ROLES",
     "AuxiliaryFile",
+    "Batch",
     "Calibration",
     "Golden",
     "Guard",
@@ -66,6 +67,35 @@ class InputContract(Part, frozen=True, kw_only=True):
         "post-contrast",
     )
     scaling: Literal["(x - 128) / 128 in the graph"] = "(x - 128) / 128 in the graph"
+
+
+class Batch(Part, frozen=True, kw_only=True):
+    """How many slices at once an engine of these models is built for.
+
+    A manifest that does not name it means these values.
+
+    Attributes
+    ----------
+    min
+        One: on the latency path each slice goes by itself.
+    opt
+        What the engine is tuned for.
+    max
+        The most; a backend computes more in parts.
+    """
+
+    min: Literal[1] = 1
+    opt: Positive = 1
+    max: Positive = 8
+
+    def __post_init__(self) -> None:
+        if self.opt > self.max:
+            raise ValueError(f"opt ({self.opt}) is above max ({self.max})")
+
+    @property
+    def profile(self) -> tuple[int, int, int]:
+        """The three of an optimisation profile, in its order."""
+        return self.min, self.opt, self.max
 
 
 class Thresholds(Part, frozen=True, kw_only=True):
@@ -182,6 +212,7 @@ class Manifest(Part, frozen=True, kw_only=True):
     provenance: Provenance
     metrics: dict[str, Any]
     guards: dict[Precision, Guard] = msgspec.field(default_factory=dict)
+    batch: Batch = Batch()
 
     def __post_init__(self) -> None:
         for role in ROLES:

@@ -18,7 +18,7 @@ import msgspec
 from scanside.cachefolder import cache_folder
 from scanside.enginematch import EngineKey, Wanted, differences, fits
 from scanside.errors import EngineError, InternalError, OutputError
-from scanside.fields import Count, Part, Sha256
+from scanside.fields import Count, Part, Positive, Sha256
 from scanside.privatefile import locked, read_private, replace_file
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ class Sidecar(Part, frozen=True, kw_only=True):
         Number of kernels by kind and datatypes, for instance ``{"convolution Int8": 53}``.
     model
         Whose engine it is, in words.
+    bundle_profile
+        Smallest, best and largest batch as the bundle has them, where the profile of the key was
+        asked for in their place.
     """
 
     key: EngineKey
@@ -77,6 +80,7 @@ class Sidecar(Part, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     layers: dict[str, Count] = msgspec.field(default_factory=dict)
     model: str = ""
+    bundle_profile: tuple[Positive, Positive, Positive] | None = None
     schema: Literal["scanside.engine/1"] = ENGINE_SCHEMA
 
 

@@ -104,6 +104,7 @@ class _Model(NamedTuple):
     role: Role
     content: bytes
     bundle: str
+    profile: tuple[int, int, int]
 
 
 def build_engines(bundle: Bundle, settings: Settings, job: Job) -> list[Engine]:
@@ -145,13 +146,20 @@ def build_engines(bundle: Bundle, settings: Settings, job: Job) -> list[Engine]:
         raise InternalError(f"the child process answered with {type(probed).__name__}")
     settings = settings.capped(probed.device)
     job.say(_introduced(probed, settings))
+    profile = bundle.manifest.batch.profile
+    if settings.profile != profile:
+        job.say(
+            f"batches of {_shown(settings.profile)} (--batch) in place of the bundle's"
+            f" {_shown(profile)}"
+        )
     made = []
     for role, content in contents.items():
         key = _key(hashlib.sha256(content).hexdigest(), settings, probed, job.implicit)
         if (kept := _kept(job, role, key)) is not None:
             made.append(kept)
             continue
-        made.append(_build(_Model(role, content, bundle.label), key, settings, job))
+        model = _Model(role, content, bundle.label, profile)
+        made.append(_build(model, key, settings, job))
     return made
 
 
@@ -206,6 +214,10 @@ def _introduced(found: Found, settings: Settings) -> str:
     )
 
 
+def _shown(profile: tuple[int, int, int]) -> str:
+    return ",".join(map(str, profile))
+
+
 def _key(
     model_sha256: str, settings: Settings, found: Found, implicit: Implicit | None
 ) -> EngineKey:
@@ -248,7 +260,7 @@ def _kept(job: Job, role: Role, key: EngineKey) -> Engine | None:
 
 def _build(model: _Model, key: EngineKey, settings: Settings, job: Job) -> Engine:
     """Build one engine in a scratch folder and keep it."""
-    role, content, label = model
+    role, content, label, _ = model
     int8 = settings.precision == "int8"
     typed = content
     if int8 and settings.rest == "fp16" and job.implicit is None:
@@ -293,6 +305,7 @@ def _build(model: _Model, key: EngineKey, settings: Settings, job: Job) -> Engin
         warnings=(*built.notes, *problems(built.layers, meant, no_float=half)),
         layers=summary(built.layers),
         model=f"{role} of {label}",
+        bundle_profile=None if settings.profile == model.profile else model.profile,
     )
     path = write_engine(job.folder, key, plan, sidecar)
     return Engine(

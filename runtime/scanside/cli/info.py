@@ -59,13 +59,14 @@ def _models(manifest: Manifest) -> list[str]:
 def _facts(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     held, made = manifest.thresholds, manifest.provenance
-    source = manifest.input
+    source, batch = manifest.input, manifest.batch
     return [
         "",
         f"input       {source.name} {source.dtype} [N, {', '.join(map(str, source.shape))}]:"
         f" {', '.join(source.channels)}; {source.scaling}",
         f"thresholds  gate {held.gate:.4g}, decision {held.decision:.4g}, mask {held.mask:.4g}",
         f"            {held.chosen}",
+        f"engines     for {batch.min} to {batch.max} slices at once, tuned for {batch.opt}",
         f"made        {made.created} from {made.dataset} at commit {made.commit}",
         f"licence     {manifest.license.name}: {manifest.license.notice}",
         "",

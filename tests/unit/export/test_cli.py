@@ -71,6 +71,8 @@ def test_without_the_extra_the_install_command_is_said(
     ("options", "said"),
     [
         (["--license-name", "x"], "a part of the licence"),
+        ([*BY_HAND, "--batch", "2,2,8"], "accepted: 1,OPT,MAX"),
+        ([*BY_HAND, "--batch", "1,8"], "accepted: MIN,OPT,MAX"),
         (["--gate", "0.3"], "no thresholds and --gate"),
         ([*BY_HAND[:4]], "--gate and --decision"),
         ([*BY_HAND[:6]], "--gate and --decision and --mask"),
@@ -78,7 +80,7 @@ def test_without_the_extra_the_install_command_is_said(
         (["--gate", "0.95", *BY_HAND[2:]], "decision (0.9) is below gate (0.95)"),
     ],
 )
-def test_thresholds_are_never_guessed(
+def test_what_is_said_of_a_bundle_is_checked(
     scanside: Scanside, command: list[object], options: list[str], said: str
 ) -> None:
     done = scanside(*command, *options)

@@ -13,8 +13,11 @@ import pytest
 from msgspec import structs
 
 import fake_tensorrt
+import toy
 from scanside import open_bundle
 from scanside.backends.tensorrt.library import load_runtime
+from scanside.bundle import write_bundle
+from scanside.contract import Batch
 from scanside.engines import Wanted, engine_folder, find_engine, read_engine
 from scanside.errors import BackendError
 from scanside_export.engine.exchange import Device, Settings
@@ -36,7 +39,8 @@ def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "absent" / name).mkdir(parents=True)
         text = f"raise ModuleNotFoundError(name={name!r})"
         (tmp_path / "absent" / name / "__init__.py").write_text(text)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "absent"))
+    path = [str(tmp_path / "absent"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
 
 
 @pytest.fixture
@@ -54,7 +58,8 @@ def with_fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
             "made.Builder.build_serialized_network = ended\n"
         )
         support = str(Path(fake_tensorrt.__file__).parent)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), support]))
+        path = [str(folder), support, *filter(None, [os.environ.get("PYTHONPATH")])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
 
     return put
 
@@ -91,6 +96,7 @@ def test_engines_are_built_kept_and_found(
     done = scanside("build", toy_path, *RTX, "--batch", "1,2,4", "--json", report)
     assert done.code == 0, done.err
     assert "not run" in done.err
+    assert "batches of 1,2,4 (--batch) in place of the bundle's 1,1,8" in done.err
     assert "convolution Int8 -> Half" in done.out
     bundle = open_bundle(toy_path)
     for role in ("classifier", "segmenter"):
@@ -99,6 +105,7 @@ def test_engines_are_built_kept_and_found(
         plan, _ = read_engine(engine_folder(), sidecar.key)
         assert plan == b"PLAN" + bundle.read_model(role, "fp32")
         assert sidecar.key.profile == (1, 2, 4)
+        assert sidecar.bundle_profile == (1, 1, 8)
         assert sidecar.command.startswith(f"scanside build {toy_path} --target rtx")
     told = json.loads(report.read_bytes())
     assert told["schema"] == "scanside.build/1"
@@ -108,6 +115,25 @@ def test_engines_are_built_kept_and_found(
     assert told["engines"][0]["log"] == ["the fake warns"]
     left = {path.suffix for path in engine_folder().iterdir()}
     assert left == {".plan", ".json"}
+
+
+@pytest.mark.slow
+def test_the_bundle_says_the_batch(
+    tmp_path: Path, scanside: Callable[..., Done], with_fake: Callable[..., None]
+) -> None:
+    with_fake()
+    manifest, files = toy.parts()
+    said = structs.replace(manifest, batch=Batch(opt=3, max=6))
+    write_bundle(tmp_path / "bundle", said, files)
+    for words in ((), ("--batch", "1,3,6")):
+        done = scanside("build", tmp_path / "bundle", *RTX, *words)
+        assert done.code == 0, done.err
+        assert "in place of the bundle's" not in done.err
+        assert "1 to 6, best at 3" in done.out
+    assert done.err.count("there already") == 2
+    wanted = WANTED._replace(model_sha256=manifest.models["segmenter"]["fp32"].sha256, batch=6)
+    found = find_engine(engine_folder(), wanted)
+    assert (found.key.profile, found.bundle_profile) == ((1, 3, 6), None)
 
 
 @pytest.mark.slow

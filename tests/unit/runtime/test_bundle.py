@@ -47,6 +47,13 @@ def test_what_was_written_opens(toy_path: Path) -> None:
     assert opened.read("$.card") == b"# toy\n"
 
 
+def test_a_manifest_from_before_engines_had_a_batch_means_one_to_eight(bundle: Path) -> None:
+    edit(bundle, lambda m: m.pop("batch"))
+    assert open_bundle(bundle).manifest.batch.profile == (1, 1, 8)
+    edit(bundle, lambda m: m.update(batch={"opt": 2, "max": 4}))
+    assert open_bundle(bundle).manifest.batch.profile == (1, 2, 4)
+
+
 def test_a_zip_is_the_same_bundle(toy_path: Path, tmp_path: Path) -> None:
     zipped = write_bundle(tmp_path / "toy.zip", *toy.parts())
     assert zipped.manifest == open_bundle(toy_path).manifest
@@ -129,6 +136,8 @@ def test_no_bundle_says_what_to_do(tmp_path: Path) -> None:
         (lambda m: m["models"]["classifier"]["fp32"].update(opset=18), r"fp32\.opset.*17, not 18"),
         (lambda m: m["card"].update(file="golden.npz"), "one file has two roles"),
         (lambda m: m["thresholds"].update(mask=0.0), r"\$\.thresholds\.mask"),
+        (lambda m: m["batch"].update(min=2), r"\$\.batch\.min: Invalid enum value 2"),
+        (lambda m: m["batch"].update(opt=9), r"\$\.batch: .*opt \(9\) is above max \(8\)"),
         (lambda m: m["golden"].update(file="../golden.npz"), r"\$\.golden\.file"),
         (lambda m: m["card"].update(file="/etc/passwd"), r"\$\.card\.file"),
         (lambda m: m["card"].update(file=".hidden"), r"\$\.card\.file"),
