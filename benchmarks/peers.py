@@ -19,7 +19,7 @@ import msgspec
 
 from peerbench.conclusions import conclude
 from peerbench.execute import Runner, link_slices
-from peerbench.plan import BACKENDS, PEERS, Product, products
+from peerbench.plan import BACKENDS, PEERS, USUAL, Product, products
 from peerbench.prepared import Prepared, Request
 from peerbench.process import run_process
 from peerbench.report import markdown
@@ -77,6 +77,7 @@ def _round(
 ) -> None:
     for peer in PEERS:
         results.add(turn, peer.name, **runner.peer(peer))
+    results.add(turn, USUAL, **runner.usual())
     for product in ours:
         results.add(turn, product.name, **runner.stream(product))
         results.add(turn, f"{product.name}-latency", **runner.latency(product))

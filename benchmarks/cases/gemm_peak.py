@@ -1,8 +1,9 @@
 """The int8 peak of this machine: the fastest large integer matrix product that was found.
 
 Matrices of 8-bit integers through ONNX Runtime's MLAS (MatMulInteger) and through OpenVINO's
-oneDNN (a quantised MatMul), on one thread and on all. A model can come near it only in
-convolutions that are large enough; the share that it reaches says what is left.
+oneDNN (a quantised MatMul), on one thread and on all; beside it that of float32 on all threads,
+through the BLAS that NumPy has. A model can come near it only in convolutions that are large
+enough; the share that it reaches says what is left.
 """
 
 from __future__ import annotations
@@ -41,7 +42,13 @@ def main() -> None:
         str(threads): max((row for row in found if row["threads"] == threads), key=_gmacs)
         for threads in sorted({1, cores})
     }
-    emit("peak", best=best, all_threads=best[str(cores)]["gmacs"], measured=found)
+    emit(
+        "peak",
+        best=best,
+        all_threads=best[str(cores)]["gmacs"],
+        float32=max(_rate(_numpy(size), size) for size in _SIZES),
+        measured=found,
+    )
 
 
 def _gmacs(row: dict[str, Any]) -> float:
@@ -110,6 +117,14 @@ def _openvino(size: tuple[int, int, int], threads: int) -> Callable[[], object]:
     request = compiled.create_infer_request()
     image = _activations(rows, inner)
     return lambda: request.infer({0: image}, share_inputs=True)
+
+
+def _numpy(size: tuple[int, int, int]) -> Callable[[], object]:
+    rows, inner, columns = size
+    generator = np.random.default_rng(2)
+    left = generator.random((rows, inner), dtype=np.float32)
+    right = generator.random((inner, columns), dtype=np.float32)
+    return lambda: left @ right
 
 
 def _weight(inner: int, columns: int) -> np.ndarray[Any, np.dtype[np.int8]]:

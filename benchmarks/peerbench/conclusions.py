@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from peerbench.figures import best, percentile, ratios, spread
-from peerbench.plan import KERAS, PEERS
+from peerbench.plan import KERAS, PEERS, USUAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,7 +71,9 @@ def conclude(results: Results, prepared: Prepared, ours: Sequence[Product]) -> d
             },
         },
         "floor": {product.name: _floor(results, product, prepared) for product in int8},
+        "usual models": _usual(results, prepared),
         "int8 peak": results.values("peak", "best")[0],
+        "float32 peak": results.values("peak", "float32")[0],
         "macs": prepared.macs,
         "guard": prepared.guard,
         "keras": {"architectures": prepared.architectures, "largest error": prepared.keras_error},
@@ -91,6 +93,7 @@ def _compared(
         "backend, streaming": streaming.backend,
         "backend, latency": single.backend,
         "streaming / (a)": _plain(ratios(rate, results.values(notebook, *_RATE))),
+        "streaming / usual": _plain(ratios(rate, _usual_rate(results, prepared))),
         "streaming / (b)": _plain(ratios(rate, results.values("ort-fp32", *_RATE))),
         "streaming / (d)": _plain(ratios(rate, results.values(_peer_int8(results), *_RATE))),
         "positive slice / (d)": _plain(
@@ -113,6 +116,30 @@ def _compared(
             "in the manifest": prepared.facts["guard recorded in the manifest"],
             "measured here": prepared.guard.get(f"scanside INT8, {single.backend}"),
         },
+    }
+
+
+def _usual_rate(results: Results, prepared: Prepared) -> list[float]:
+    """Return slices a second of each round: the models alone, through the same gate."""
+    share = len(prepared.segmented) / len(prepared.files)
+    return [
+        1e3 / (classify + share * segment)
+        for classify, segment in zip(
+            results.values(USUAL, "bare", "ms", "classifier"),
+            results.values(USUAL, "bare", "ms", "segmenter"),
+            strict=True,
+        )
+    ]
+
+
+def _usual(results: Results, prepared: Prepared) -> dict[str, Any]:
+    return {
+        "slices a second": _plain(spread(_usual_rate(results, prepared))),
+        "ms": {
+            role: _plain(results.spread(USUAL, "bare", "ms", role))
+            for role in ("classifier", "segmenter")
+        },
+        "macs": results.values(USUAL, "bare", "macs")[-1],
     }
 
 

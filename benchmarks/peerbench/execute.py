@@ -68,8 +68,12 @@ class Runner:
         """Run the bare models in scanside's lanes."""
         return self._script("cases.scanside_floor", ("", ""), _options(product), 0)
 
+    def usual(self) -> dict[str, Any]:
+        """Run Keras on the models that the usual notebook has."""
+        return self._script("cases.keras_usual", ("", ""), {"batch": "32"}, 0)
+
     def peak(self) -> dict[str, Any]:
-        """Measure the machine's int8 peak."""
+        """Measure the machine's int8 and float32 peaks."""
         done = run_process([sys.executable, "-m", "cases.gemm_peak"], self._environment)
         return parse_lines(done.output)["peak"]
 

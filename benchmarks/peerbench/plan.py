@@ -14,6 +14,7 @@ __all__ = [
     "KERAS",
     "NNCF",
     "PEERS",
+    "USUAL",
     "Peer",
     "Product",
     "alternating",
@@ -79,6 +80,9 @@ class Product(Struct, frozen=True, kw_only=True):
 
 
 KERAS: Final = ("keras-1", "keras-32")
+USUAL: Final = "keras-usual"
+"""Not a peer on the same models: what the usual notebook's own models cost in Keras."""
+
 NNCF: Final = ("openvino-nncf", "openvino-nncf-lanes")
 
 PEERS: Final = (

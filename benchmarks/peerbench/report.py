@@ -44,6 +44,10 @@ def _table(final: dict[str, Any]) -> list[str]:
     better = final["cases"][final["better Keras case"]]["label"]
     rows: list[tuple[str, list[str]]] = [
         (f"INT8 streaming throughput / {better}", _row(columns, "streaming / (a)")),
+        (
+            "INT8 streaming throughput / bare Keras `predict`, batch 32, of the usual models",
+            _row(columns, "streaming / usual"),
+        ),
         ("INT8 streaming throughput / (b) ONNX Runtime FP32", _row(columns, "streaming / (b)")),
         ("INT8 streaming throughput / (d) its better case", _row(columns, "streaming / (d)")),
         ("INT8 latency of a positive slice / (d)", _row(columns, "positive slice / (d)")),
@@ -125,7 +129,21 @@ def _cases(final: dict[str, Any]) -> list[str]:
         "",
         f"OpenVINO's own choice of arithmetic here: `{chosen}`. First slice: from the start of the"
         " process to the first result; for scanside to the end of the process.",
+        "",
+        _usual(final["usual models"]),
     ]
+
+
+def _usual(found: dict[str, Any]) -> str:
+    parts = ", ".join(
+        f"{role} {found['macs'][role] / 1e9:.2f} GMAC, {_shown(found['ms'][role], 1)} ms a slice"
+        for role in ("classifier", "segmenter")
+    )
+    return (
+        f"The usual models in Keras `predict` at batch 32, bare: {parts};"
+        f" {_shown(found['slices a second'], 1)} slices/s through the same gate, no file read or"
+        " written."
+    )
 
 
 def _floors(final: dict[str, Any]) -> list[str]:
@@ -148,7 +166,12 @@ def _floors(final: dict[str, Any]) -> list[str]:
         for threads, row in peak.items()
     )
     macs = ", ".join(f"{role} {count / 1e9:.2f} GMAC" for role, count in final["macs"].items())
-    return [*lines, "", f"int8 peak: {shown}. A slice: {macs}."]
+    return [
+        *lines,
+        "",
+        f"int8 peak: {shown}; float32 peak: {final['float32 peak']:.0f} GMAC/s on all threads"
+        f" (NumPy's BLAS). A slice: {macs}.",
+    ]
 
 
 def _guards(final: dict[str, Any]) -> list[str]:
