@@ -34,6 +34,7 @@ __all__ = [
     "Wanted",
     "engine_folder",
     "find_engine",
+    "kept_engines",
     "plan_file",
     "read_engine",
     "write_engine",
@@ -192,6 +193,28 @@ def read_engine(folder: Path, key: EngineKey) -> tuple[bytes, Sidecar]:
     return plan, sidecar
 
 
+def kept_engines(folder: Path) -> list[Sidecar]:
+    """Return what is known of every engine that is kept, for whatever model and device.
+
+    Parameters
+    ----------
+    folder
+        From `engine_folder`.
+
+    Returns
+    -------
+    list of Sidecar
+        Those that can be read; the plans have not been looked at.
+
+    Raises
+    ------
+    OSError
+        If the folder can't be read.
+    """
+    with locked(folder):
+        return list(_sidecars(folder))
+
+
 def find_engine(folder: Path, wanted: Wanted) -> Sidecar:
     """Return the engine to use; of several that fit, the one that was built last.
 
@@ -213,8 +236,7 @@ def find_engine(folder: Path, wanted: Wanted) -> Sidecar:
         If none fits; the message says what differs in the closest one.
     """
     try:
-        with locked(folder):
-            known = list(_sidecars(folder))
+        known = kept_engines(folder)
     except OSError as error:
         raise _refused(f"{folder}: {error.strerror or error}") from None
     fitting = [each for each in known if fits(each.key, wanted)]

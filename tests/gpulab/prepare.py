@@ -32,11 +32,14 @@ FAKES = HERE / "fakes"
 
 BINDINGS = {
     "8.6.1": "tensorrt-bindings==8.6.1",
+    "10.0.1": "tensorrt-cu12-bindings==10.0.1",
     "10.3.0": "tensorrt-cu12-bindings==10.3.0",
     "10.13.3.9": "tensorrt-cu12-bindings==10.13.3.9",
+    "10.16.1.11": "tensorrt-cu12-bindings==10.16.1.11",
+    "11.0.0.114": "tensorrt-cu12-bindings==11.0.0.114",
     "11.4.0.106": "tensorrt-cu12-bindings==11.4.0.106",
 }
-"""One of each kind: flags and named tensors; JetPack 6.1; JetPack 7.0; the newest."""
+"""JetPack 6.0's kind, the first 10, JetPack 6.1, 7.0 and 7.2, the first 11 and the newest."""
 
 RTX = ("onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0", "tensorrt-rtx-cu13-bindings==1.7.1.116")
 PYCUDA = "pycuda==2026.1"

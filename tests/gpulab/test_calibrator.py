@@ -71,7 +71,7 @@ print(json.dumps([trt.__version__, first, again, calibrate(b"other")]))
 """
 
 
-@pytest.mark.parametrize("version", ["8.6.1", "10.3.0", "10.13.3.9"])
+@pytest.mark.parametrize("version", ["8.6.1", "10.0.1", "10.3.0", "10.13.3.9", "10.16.1.11"])
 def test_called_from_cpp_it_gives_slices_and_keeps_failures(
     version: str, gpulab: Path, tmp_path: Path
 ) -> None:

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
+import fake_tensorrt
+
 pytestmark = pytest.mark.slow
 
-VERSIONS = ("8.6.1", "10.3.0", "10.13.3.9", "11.4.0.106")
 HERE = Path(__file__).resolve().parent
 TESTS = (HERE.parent / "unit" / "backends" / "tensorrt", HERE / "onfakes" / "commands.py")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", [v for v in fake_tensorrt.VERSIONS if v != "rtx"])
 def test_on_fakes(version: str, gpulab: Path, tmp_path: Path) -> None:
     tables = gpulab / "tables" / f"{version}.json"
     if not tables.exists() or not (gpulab / "pycuda").is_dir():

@@ -12,7 +12,10 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
-VERSIONS = ("8.6.1", "10.3.0", "10.13.3.9", "11.4.0.106", "rtx")
+VERSIONS = (
+    "8.6.1", "10.0.1", "10.3.0", "10.13.3.9", "10.16.1.11", "11.0.0.114", "11.4.0.106", "rtx",
+)  # fmt: skip
+"""TensorRT from its first to its last of every kind that is built for, and TensorRT-RTX."""
 
 TRT_LAYERS = [
     {
@@ -268,7 +271,7 @@ def make(  # noqa: C901 - one library, many small classes
     class ICudaEngine(Recorded):
         if major in {8, 10}:
             device_memory_size = 2048
-        if major >= 10:
+        if version not in {"8.6.1", "10.0.1"}:
             device_memory_size_v2 = 2048
 
         def create_engine_inspector(self) -> EngineInspector:
@@ -288,7 +291,7 @@ def make(  # noqa: C901 - one library, many small classes
         ["STRONGLY_TYPED"] if major > 8 else []
     )
     levels = ["NONE", "AMPERE_PLUS"] + (
-        ["SAME_COMPUTE_CAPABILITY"] if version not in {"8.6.1", "10.3.0"} else []
+        ["SAME_COMPUTE_CAPABILITY"] if version not in {"8.6.1", "10.0.1", "10.3.0"} else []
     )
     module = SimpleNamespace(
         __version__="1.7.1.116" if rtx else version,

@@ -9,7 +9,13 @@ from scanside.doctor.findings import Report
 from scanside.doctor.gpu import gpu_findings
 from scanside.doctor.host import Host
 from scanside.doctor.machine import machine_findings
-from scanside.doctor.own import bundle_finding, cache_finding, opencv_finding, python_finding
+from scanside.doctor.own import (
+    bundle_finding,
+    cache_finding,
+    engines_finding,
+    opencv_finding,
+    python_finding,
+)
 from scanside.doctor.platforms import platform_of
 from scanside.doctor.runtimes import runtime_findings, telemetry_finding
 from scanside.doctor.tries import cpu_tries, gpu_tries
@@ -51,6 +57,7 @@ def examine(host: Host | None = None, *, backends: Collection[str] = tuple(BACKE
         opencv_finding(host),
         telemetry_finding(host),
         cached,
+        engines_finding(folder),
         bundled,
         *(tried.finding for tried in (on_gpu | on_cpu).values() if tried.finding is not None),
     )

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Final
 from scanside.bundle import open_bundle
 from scanside.cachefolder import cache_folder
 from scanside.doctor.findings import Finding
-from scanside.errors import BundleError
+from scanside.engines import engine_folder, kept_engines, read_engine
+from scanside.errors import BundleError, EngineError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scanside.doctor.host import Host
+    from scanside.engines import Sidecar
 
-__all__ = ["bundle_finding", "cache_finding", "opencv_finding", "python_finding"]
+__all__ = ["bundle_finding", "cache_finding", "engines_finding", "opencv_finding", "python_finding"]
 
 _OPENCV: Final = (
     "opencv-python-headless", "opencv-python",
@@ -71,6 +73,51 @@ def cache_finding() -> tuple[Finding, Path | None]:
     sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
     found = f"{folder}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB; all of it can be made again"
     return Finding(name="cache folder", state="ok", found=found), folder
+
+
+def engines_finding(cache: Path | None) -> Finding:
+    """Say which engines `scanside build` has kept, and whether they are as they were built.
+
+    Parameters
+    ----------
+    cache
+        The cache folder, none where there is none.
+    """
+    if cache is None:
+        return Finding(name="engines", state="absent-by-design", found="no cache folder")
+    try:
+        folder = engine_folder()
+        kept = kept_engines(folder)
+    except (OSError, EngineError) as error:
+        return Finding(
+            name="engines", state="problem", found=f"can't be read: {error}",
+            remedy='export SCANSIDE_CACHE=a folder of your own, for instance "$HOME/.scanside"',
+        )  # fmt: skip
+    if damaged := [why for sidecar in kept if (why := _damage(folder, sidecar))]:
+        return Finding(
+            name="engines", state="problem", found="; ".join(damaged), remedy="scanside build"
+        )
+    if not kept:
+        return Finding(name="engines", state="absent-by-design", found=f"none in {folder}")
+    return Finding(name="engines", state="ok", found="; ".join(map(_engine, kept)))
+
+
+def _damage(folder: Path, sidecar: Sidecar) -> str:
+    """Say why an engine is refused; nothing where it is as it was built."""
+    try:
+        read_engine(folder, sidecar.key)
+    except EngineError as error:
+        return error.given
+    return ""
+
+
+def _engine(sidecar: Sidecar) -> str:
+    key = sidecar.key
+    return (
+        f"{key.digest[:12]}: {sidecar.model} in {key.precision}, {key.runtime}"
+        f" {key.runtime_version}, for {key.gpu_name} ({key.compute_capability}), batches of"
+        f" {key.profile[0]} to {key.profile[2]}, built {sidecar.built}"
+    )
 
 
 def bundle_finding() -> tuple[Finding, BundleError | None]:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -93,8 +94,14 @@ def probe(what: str, *, seconds: float = _SECONDS) -> Probe:
 
 
 def _cache(what: str, scratch: str) -> dict[str, str]:
-    """Return what lets a try leave nothing behind; who reads what is kept has to see it."""
-    return {} if what in _KEEPS else {"SCANSIDE_CACHE": scratch}
+    """Return what lets a try leave nothing behind; who reads what is kept has to see it.
+
+    A cache named relative to the current folder is not where the child works.
+    """
+    if what not in _KEEPS:
+        return {"SCANSIDE_CACHE": scratch}
+    named = os.environ.get("SCANSIDE_CACHE")
+    return {"SCANSIDE_CACHE": str(Path(named).absolute())} if named else {}
 
 
 def read_answer(code: int, out: bytes, err: bytes) -> Probe:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SLOTS = 160
 HITS = 400
+MEMORY = 2 << 30
+SECONDS = 10
+"""That a child may take: one that runs away has written its numbers down before."""
 MAJOR = int(trt.__version__.partition(".")[0])
 Pointer = ctypes.c_void_p
 
@@ -322,6 +325,9 @@ def in_child(work: Callable[[], None]) -> list[tuple[int, int]]:
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # What it is given as a number of things may be an address.
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         try:
             work()

@@ -5,9 +5,18 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import toy
+from engines import keep_engines
 from scanside.bundle import DEFAULT_BUNDLE, open_bundle
 from scanside.cachefolder import cache_folder, write_entry
-from scanside.doctor.own import bundle_finding, cache_finding, opencv_finding, python_finding
+from scanside.doctor.own import (
+    bundle_finding,
+    cache_finding,
+    engines_finding,
+    opencv_finding,
+    python_finding,
+)
+from scanside.engines import engine_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +36,28 @@ def test_the_cache_folder_and_what_is_in_it(
     assert folder == tmp_path / "cache"
     assert held.state == "ok"
     assert "2 files, 0.4 MB" in held.found
+
+
+def test_the_engines_that_are_kept_are_named_and_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCANSIDE_CACHE", str(tmp_path / "cache"))
+    none = engines_finding(tmp_path / "cache")
+    assert (none.state, none.found) == ("absent-by-design", f"none in {engine_folder()}")
+    paths = keep_engines(toy.write(tmp_path / "toy"), engine_folder(), "10.3.0", gpu="Orin")
+    held = engines_finding(tmp_path / "cache")
+    assert held.state == "ok"
+    for role, path in paths.items():
+        assert (
+            f"{path.stem[:12]}: {role} in fp32, tensorrt 10.3.0, for Orin (8.7), batches of 1 to 4"
+        ) in held.found
+    paths["segmenter"].write_bytes(b"?")
+    cut = engines_finding(tmp_path / "cache")
+    assert (cut.state, cut.remedy) == ("problem", "scanside build")
+    assert f"{paths['segmenter']}: the plan is cut" in cut.found
+    paths["segmenter"].parent.chmod(0o777)
+    assert engines_finding(tmp_path / "cache").state == "problem"
+    assert engines_finding(None).state == "absent-by-design"
 
 
 def test_a_cache_folder_that_others_may_write_to(

@@ -17,10 +17,12 @@ from scanside.doctor.probe import BACKEND, PROVIDER, Probe
 from scanside.doctor.providers import one_node, try_provider
 from scanside.doctor.text import conclusion
 from scanside.doctor.tries import cpu_tries
+from scanside.engines import engine_folder
 from scanside.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from scanside.doctor.host import Host
 
@@ -119,7 +121,25 @@ def test_the_real_package_here_has_no_provider_on_a_gpu() -> None:
     assert not tried.crashed
 
 
-def test_only_who_reads_kept_engines_sees_the_cache() -> None:
+@pytest.mark.parametrize("named", ["absolute", "relative"])
+def test_built_engines_are_found_where_a_run_finds_them(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child works in another folder: a cache that is named relative to this one is the same."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCANSIDE_CACHE", {"absolute": str(tmp_path / "kept")}.get(named, "kept"))
+    assert engine_folder() == tmp_path / "kept" / "engines"
+    monkeypatch.setattr(
+        probing, "_CHILD",
+        "import json; from scanside.engines import engine_folder;"
+        "print(json.dumps([{'folder': str(engine_folder())}]))",
+    )  # fmt: skip
+    tried = probing.probe(BACKEND + "tensorrt")
+    assert (tried.facts, tried.error) == ({"folder": str(tmp_path / "kept" / "engines")}, "")
+
+
+def test_only_who_reads_kept_engines_sees_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCANSIDE_CACHE", raising=False)
     assert probing._cache(BACKEND + "tensorrt", "/empty") == {}
     for what in (BACKEND + "cpu", BACKEND + "cuda", "tensorrt", PROVIDER + "ort-trt"):
         assert probing._cache(what, "/empty") == {"SCANSIDE_CACHE": "/empty"}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from command import Done
 
 COUNT = 3
-OLD = ("8.6.1", "10.3.0", "10.13.3.9")
+OLD = ("8.6.1", "10.0.1", "10.3.0", "10.13.3.9", "10.16.1.11")
 
 
 @contextmanager
