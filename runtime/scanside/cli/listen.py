@@ -102,7 +102,7 @@ def _run(config: ListenConfig, *, made_up: bool) -> None:
         if find_spec(package) is None:
             raise ExtraNotInstalledError("scanside listen", package=package, extra="dicom")
     from scanside.listen.analyse import Analyst
-    from scanside.listen.node import Node, silence_libraries
+    from scanside.listen.node import Node, favour_answers, silence_libraries
 
     silence_libraries()
     with Analyst.open(config, made_up=made_up) as analyst:
@@ -114,4 +114,5 @@ def _run(config: ListenConfig, *, made_up: bool) -> None:
             f" {analyst.label}",
             err=True,
         )
+        favour_answers()
         node.run()

@@ -16,6 +16,7 @@ import ipaddress
 import threading
 import time
 from collections import Counter
+from socket import IPPROTO_TCP, TCP_QUICKACK
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from pynetdicom import evt
@@ -90,6 +91,10 @@ class _GuardedSocket(AssociationSocket):
             if left <= 0:
                 raise TimeoutError(f"{len(content)} of {nr_bytes} bytes of a PDU came in time")
             sock.settimeout(left)
+            # A sender that keeps its last segment until the others are acknowledged (Nagle) would
+            # wait 40 ms for each object: the kernel delays acknowledgements, and forgets this
+            # option at each answer (tcp(7)).
+            sock.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 1)
             chunk = sock.recv(min(_CHUNK, nr_bytes - len(content)))
             if not chunk:
                 break

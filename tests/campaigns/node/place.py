@@ -13,10 +13,24 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["MADE_UP", "NodeProcess", "Orthanc", "free_port", "make_studies", "rss_and_descriptors"]
+import msgspec
+
+from scanside.listen.status import read_status
+from scanside.listen.store import read_only
+
+__all__ = [
+    "MADE_UP",
+    "NodeProcess",
+    "Orthanc",
+    "free_port",
+    "make_studies",
+    "rss_and_descriptors",
+    "wait_idle",
+]
 
 MADE_UP: Final = "null"
 """The backend that computes nothing."""
@@ -45,6 +59,8 @@ deadline_seconds = 3600
 [retry]
 first_seconds = 0.5
 longest_seconds = 2
+[purge]
+keep_hours = {keep_hours}
 [monitoring]
 port = {monitoring}
 [models]
@@ -100,6 +116,8 @@ class NodeProcess:
         Seconds before a study is looked at.
     limits
         More TOML of ``[limits]``.
+    keep_hours
+        After which what is finished is deleted.
     """
 
     def __init__(
@@ -110,6 +128,7 @@ class NodeProcess:
         backend: str = "auto",
         quiet: float = 2.0,
         limits: str = "",
+        keep_hours: float = 72.0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder: Final = folder
@@ -123,6 +142,7 @@ class NodeProcess:
                 quiet=quiet,
                 backend="auto" if backend == MADE_UP else backend,
                 limits=limits,
+                keep_hours=keep_hours,
                 destinations="" if pacs is None else _PACS.format(port=pacs),
             )
         )
@@ -160,24 +180,25 @@ class NodeProcess:
         self.process.terminate()
         return self.process.wait(_PATIENCE)
 
-    def status(self) -> dict[str, Any]:
-        """Return what ``scanside listen status`` says."""
-        found = subprocess.run(
-            [sys.executable, "-m", "scanside", "listen", "status", "--config", self.config,
-             "--format", "json"],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        answer: dict[str, Any] = json.loads(found.stdout)
-        return answer
-
     def wait_idle(self, seconds: float) -> dict[str, Any]:
-        """Wait until nothing is left to do."""
-        end = time.monotonic() + seconds
-        while not (found := self.status())["idle"]:
+        """Wait until nothing is left to do; return its state."""
+        return wait_idle(self.folder / "spool", seconds)
+
+
+def wait_idle(spool: Path, seconds: float) -> dict[str, Any]:
+    """Wait until the node of a spool has nothing left to do; return its state.
+
+    The spool is read here rather than by the command, whose start would take from the node what is
+    measured.
+    """
+    end = time.monotonic() + seconds
+    with closing(read_only(spool)) as connection:
+        while not (found := read_status(lambda query: connection.execute(query).fetchall())).idle:
             if time.monotonic() > end:
                 raise RuntimeError(f"not idle after {seconds} s: {found}")
-            time.sleep(0.5)
-        return found
+            time.sleep(0.2)
+    state: dict[str, Any] = msgspec.to_builtins(found)
+    return state
 
 
 class Orthanc:

@@ -1,0 +1,120 @@
+"""Well-behaved scanners, each in a process of its own, so that none waits for another's Python.
+
+::
+
+    python -m node.scanners --spool FOLDER --port PORT --dicom FOLDER --answers FILE.npy \
+        --first 0 --studies 250
+
+sends studies 0 to 249, waits until the node has nothing left to do, and writes the seconds from
+each request to its answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import multiprocessing
+import sys
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+from pynetdicom import AE, build_context
+
+from node.place import wait_idle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["send"]
+
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
+
+
+def main() -> int:
+    """Send the studies; exit code 1 if an object was not accepted."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--spool", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--dicom", type=Path, required=True)
+    parser.add_argument("--answers", type=Path, required=True)
+    parser.add_argument("--first", type=int, required=True)
+    parser.add_argument("--studies", type=int, required=True)
+    parser.add_argument("--senders", type=int, default=2)
+    parser.add_argument("--one-by-one", action="store_true")
+    options = parser.parse_args()
+    end = options.first + options.studies
+    shares = [
+        (
+            options.port,
+            options.dicom,
+            range(options.first + n, end, options.senders),
+            options.spool if options.one_by_one else None,
+        )
+        for n in range(options.senders)
+    ]
+    with multiprocessing.get_context("spawn").Pool(options.senders) as pool:
+        answers = np.concatenate(pool.starmap(send, shares))
+    wait_idle(options.spool, 3600)
+    np.save(options.answers, answers)
+    return int(np.isnan(answers).any())
+
+
+def send(port: int, dicom: Path, numbers: range, wait: Path | None) -> NDArray[np.float64]:
+    """Send studies over an association each.
+
+    Parameters
+    ----------
+    port
+        The node's.
+    dicom
+        A folder of studies; each that is sent is one of them under UIDs of its own.
+    numbers
+        Of the studies.
+    wait
+        The node's spool, to begin a study when the one before is done; none to go on.
+
+    Returns
+    -------
+    ndarray
+        Seconds from each request to its answer, NaN for one that was not accepted: float64 ``[N]``.
+    """
+    patterns = [
+        [dcmread(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+        for folder in sorted(dicom.iterdir())
+        if folder.is_dir()
+    ]
+    contexts = [build_context(MRImageStorage, [ExplicitVRLittleEndian])]
+    found = []
+    gc.disable()  # a collection in the scanner is no time of the node's: only between studies
+    for number in numbers:
+        association = AE("SCANNER").associate("127.0.0.1", port, contexts, ae_title="SCANSIDE")
+        for dataset in patterns[number % len(patterns)]:
+            renamed = _renamed(dataset, number)
+            started = time.perf_counter()
+            answer = association.send_c_store(renamed) if association.is_established else Dataset()
+            seconds = time.perf_counter() - started
+            found.append(seconds if "Status" in answer and answer.Status == 0 else np.nan)
+        association.release()
+        gc.collect()
+        if wait is not None:
+            wait_idle(wait, 300)
+    return np.array(found)
+
+
+def _renamed(dataset: Dataset, number: int) -> Dataset:
+    """Return the object as one of a study of its own."""
+    renamed = deepcopy(dataset)
+    for keyword in _UIDS:
+        if keyword in renamed:
+            setattr(renamed, keyword, f"{getattr(dataset, keyword)[:55]}.{number}")
+    renamed.file_meta.MediaStorageSOPInstanceUID = renamed.SOPInstanceUID
+    return renamed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
