@@ -23,26 +23,16 @@ import sys
 import threading
 import time
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE, build_context
-from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    MaximumLengthNotification,
-)
 
+from node.pdus import ABORT, RELEASE, association_request, data_pdus
 from node.place import NodeProcess, make_studies, rss_and_descriptors
 
-_RELEASE: Final = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
-_ABORT: Final = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 _INTRUDER: Final = "127.0.0.2"
 """Where the hostile connections come from; the well-behaved sender is at 127.0.0.1."""
 
@@ -155,34 +145,10 @@ def _connect(port: int, content: bytes, chance: random.Random) -> None:
 
 def _templates(study: Path) -> tuple[bytes, list[bytes]]:
     """Return a good association request, and the data PDUs of a good C-STORE."""
-    request = A_ASSOCIATE()
-    request.application_context_name = "1.2.840.10008.3.1.1.1"
-    request.calling_ae_title, request.called_ae_title = "SCANNER", "SCANSIDE"
-    length = MaximumLengthNotification()
-    length.maximum_length_received = 16384
-    implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = "1.2.826.0.1.3680043.10.1"
-    request.user_information = [length, implementation]
-    context = build_context(MRImageStorage, [ExplicitVRLittleEndian])
-    context.context_id = 1
-    request.presentation_context_definition_list = [context]
-    association = A_ASSOCIATE_RQ()
-    association.from_primitive(request)
-
     dataset = dcmread(next(path for path in study.rglob("*") if path.is_file()))
-    store = C_STORE()
-    store.MessageID, store.Priority = 1, 2
-    store.AffectedSOPClassUID = dataset.SOPClassUID
-    store.AffectedSOPInstanceUID = dataset.SOPInstanceUID
-    store.DataSet = BytesIO(b"\x08\x00\x18\x00UI\x04\x001.2\x00" + b"\x00" * 500)
-    message = C_STORE_RQ()
-    message.primitive_to_message(store)
-    data = []
-    for primitive in message.encode_msg(1, 16384):
-        pdu = P_DATA_TF()
-        pdu.from_primitive(primitive)
-        data.append(pdu.encode())
-    return association.encode(), data
+    content = b"\x08\x00\x18\x00UI\x04\x001.2\x00" + b"\x00" * 500
+    data = data_pdus(str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), content, 16384)
+    return association_request(), data
 
 
 def _conversation(templates: tuple[bytes, list[bytes]], chance: random.Random) -> bytes:
@@ -196,9 +162,9 @@ def _conversation(templates: tuple[bytes, list[bytes]], chance: random.Random) -
     if kind == 2:
         return request[: chance.randrange(len(request))]
     if kind == 3:
-        return request.replace(b"SCANNER", b"INTRUDE") + _RELEASE
+        return request.replace(b"SCANNER", b"INTRUDE") + RELEASE
     if kind == 4:
-        return b"".join(chance.choice([request, *data, _RELEASE, _ABORT]) for _ in range(5))
+        return b"".join(chance.choice([request, *data, RELEASE, ABORT]) for _ in range(5))
     return chance.randbytes(chance.randrange(200))
 
 

@@ -35,11 +35,14 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from node.place import NodeProcess, Orthanc, make_studies, rss_and_descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _EVERY: Final = 10.0
 _QUIET: Final = 1.0
@@ -62,10 +65,8 @@ def main() -> int:
     options = parser.parse_args()
     found = soak(
         options.output,
-        studies=options.studies,
-        slices=options.slices,
+        Size(options.studies, options.slices, options.piece),
         backend=options.backend,
-        piece=options.piece,
         through=options.through,
         one_by_one=options.one_by_one,
     )
@@ -73,20 +74,26 @@ def main() -> int:
     return 0 if found["passed"] else 1
 
 
+class Size(NamedTuple):
+    """Numbers of studies, of slices of each of their series, and of studies sent in one piece."""
+
+    studies: int
+    slices: int
+    piece: int
+
+
 def soak(
     output: Path,
+    size: Size,
     *,
-    studies: int,
-    slices: int,
     backend: str,
-    piece: int,
-    through: list[str],
-    one_by_one: bool,
+    through: Sequence[str] = (),
+    one_by_one: bool = False,
 ) -> dict[str, Any]:
     """Run a campaign of a given size; return its figures."""
     for name in ("node", "orthanc"):
         shutil.rmtree(output / name, ignore_errors=True)
-    make_studies(output, 4, slices)
+    make_studies(output, 4, size.slices)
     orthanc = Orthanc(output / "orthanc")
     node = NodeProcess(
         output / "node",
@@ -104,8 +111,8 @@ def soak(
     pieces = []
     try:
         watcher.start()
-        for first in range(0, studies, piece):
-            extent = (first, min(piece, studies - first))
+        for first in range(0, size.studies, size.piece):
+            extent = (first, min(size.piece, size.studies - first))
             pieces.append(_send(output, node, extent, through, one_by_one=one_by_one))
             print(_told(first, pieces[-1], samples), file=sys.stderr, flush=True)
         status = node.wait_idle(60)
@@ -122,8 +129,8 @@ def soak(
     p50, p99 = np.percentile(answers * 1e3, [50, 99])
     growth = _growth(samples)
     passed = (
-        kept["CountStudies"] == studies
-        and kept["CountInstances"] == 2 * studies  # one report and one segmentation each
+        kept["CountStudies"] == size.studies
+        and kept["CountInstances"] == 2 * size.studies  # one report and one segmentation each
         and not status["failed"]
         and growth[0] < _GROWTH_MB
         and growth[1] <= _GROWTH_DESCRIPTORS
@@ -131,7 +138,7 @@ def soak(
         and code == 0
     )
     return {
-        "studies": studies,
+        "studies": size.studies,
         "objects": len(answers),
         "seconds": round(seconds, 1),
         "answer_ms": {"p50": round(p50, 2), "p99": round(p99, 2)},
@@ -141,12 +148,18 @@ def soak(
         "spool_gb": round(status["bytes"] / 1e9, 2),
         "orthanc": {name: kept[name] for name in ("CountStudies", "CountInstances")},
         **({"parts_s": parts} if one_by_one else {}),
+        "exit_code": code,
         "passed": bool(passed),
     }
 
 
 def _send(
-    output: Path, node: NodeProcess, extent: tuple[int, int], through: list[str], *, one_by_one: bool
+    output: Path,
+    node: NodeProcess,
+    extent: tuple[int, int],
+    through: list[str],
+    *,
+    one_by_one: bool,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Send so many studies from a first one on; return the seconds of their answers."""
     answers = output / "answers.npy"

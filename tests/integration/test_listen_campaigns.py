@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pynetdicom", reason="needs the dicom extra")
@@ -17,6 +18,7 @@ pytest.importorskip("prometheus_client", reason="needs the dicom extra")
 
 from node.place import MADE_UP, NodeProcess, Orthanc
 from node_hostile import hostile
+from node_soak import Size, soak
 from node_storm import storm
 
 if TYPE_CHECKING:
@@ -45,6 +47,16 @@ def test_nothing_is_lost_when_the_node_is_killed_and_the_pacs_is_away(tmp_path: 
 def test_hostile_connections_do_not_hurt_it(tmp_path: Path) -> None:
     found = hostile(tmp_path, connections=300, seed=2)
     assert found["passed"], found
+
+
+def test_it_holds_still_and_loses_nothing(tmp_path: Path) -> None:
+    if Orthanc.program() is None:
+        pytest.skip("Orthanc is not installed: apt-get install orthanc")
+    found = soak(tmp_path, Size(studies=4, slices=4, piece=3), backend=MADE_UP)
+    assert found["objects"] == 4 * 3 * 4
+    assert found["orthanc"] == {"CountStudies": 4, "CountInstances": 8}
+    assert not np.isnan(found["answer_ms"]["p99"])
+    assert found["exit_code"] == 0
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

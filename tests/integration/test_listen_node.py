@@ -234,6 +234,52 @@ def test_a_destination_that_is_down_or_full_gets_everything_once_it_is_back(
         pacs.close()
 
 
+def test_an_object_that_breaks_the_association_lets_the_others_pass_and_is_dead(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    pacs = Pacs(breaks=1)
+    text = configuration(tmp_path / "s", port=port, pacs=pacs.port).replace(
+        "first_seconds = 0.1", "first_seconds = 0.1\nattempts = 3"
+    )
+    try:
+        with running(text):
+            for study in (1, 2):
+                send(port, 1, study=study)
+                until(lambda: state(tmp_path / "s").studies["done"] == study)  # noqa: B023
+            until(lambda: tried(tmp_path / "s").dead == 1)
+            until(lambda: len(pacs.received) == 1)
+    finally:
+        pacs.close()
+    assert tried(tmp_path / "s").reason == "the association broke"
+
+
+def test_a_destination_whose_name_has_no_address_is_tried_again(tmp_path: Path) -> None:
+    port = free_port()
+    text = configuration(tmp_path / "s", port=port, pacs=free_port()).replace(
+        'address = "127.0.0.1"', 'address = "pacs.invalid"'
+    )
+    with running(text):
+        send(port, 1)
+        until(lambda: tried(tmp_path / "s").reason == "no address is known for its name")
+        assert send(port, 2) == [0]
+
+
+def test_a_disk_without_room_for_the_log_changes_no_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    text = configuration(tmp_path / "s", port=port).replace(
+        "min_free_gb = 0", "min_free_gb = 0\nmax_gb = 0.000000001"
+    )
+    with running(text):
+        log = tmp_path / "s" / "audit.jsonl"
+        log.unlink()
+        log.symlink_to("/dev/full")
+        assert send(port, 1) == [0xA700]
+    assert "No space left on device: {" in capsys.readouterr().err
+
+
 def test_what_a_destination_refuses_is_dead_and_shown(tmp_path: Path) -> None:
     pacs, port = Pacs(lambda _: 0xC000), free_port()
     text = configuration(tmp_path / "s", port=port, pacs=pacs.port).replace(

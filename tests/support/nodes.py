@@ -93,9 +93,10 @@ def running(text: str, analyse: Analyse = analysed) -> Iterator[Node]:
 class Pacs:
     """A destination that keeps what it accepts."""
 
-    def __init__(self, answer: Callable[[int], int] = lambda _: 0) -> None:
+    def __init__(self, answer: Callable[[int], int] = lambda _: 0, breaks: int = 0) -> None:
         self.received: list[tuple[str, bytes]] = []
         self._answer, self._asked = answer, 0
+        self._breaks, self._seen = breaks, list[str]()
         entity = AE("PACS")
         entity.add_supported_context(MRImageStorage)
         self._server = entity.start_server(
@@ -105,9 +106,13 @@ class Pacs:
 
     def _store(self, event: Any) -> int:
         self._asked += 1
+        uid = str(event.request.AffectedSOPInstanceUID)
+        self._seen += [] if uid in self._seen else [uid]
+        if self._seen.index(uid) < self._breaks:  # so many of the first objects
+            event.assoc.abort()
+            return 0
         status = self._answer(self._asked)
         if status == 0:
-            uid = str(event.request.AffectedSOPInstanceUID)
             self.received.append((uid, event.encoded_dataset(include_meta=False)))
         return status
 

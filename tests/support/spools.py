@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scanside.listen.config import SpoolConfig
+from scanside.listen.config import SpoolConfig, StudyRules
 from scanside.listen.spool import Received, Spool
 from scanside.listen.store import Store
 from scanside.listen.studies import Claim, Studies
@@ -40,7 +40,8 @@ class Place:
 
     def _open(self) -> None:
         self.store = Store(self.folder)
-        self.spool = Spool(self.store, self._config, 10.0, self.clock)
+        rules = StudyRules(quiet_seconds=10.0, deadline_seconds=100.0)
+        self.spool = Spool(self.store, self._config, rules, self.clock)
         self.studies = Studies(
             self.store, self.spool, 100.0, {"pacs": ("sr", "seg"), "archive": ("sr",)}, self.clock
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
@@ -37,7 +38,7 @@ class Audit:
         self._lock: Final = threading.Lock()
 
     def write(self, event: str, **facts: object) -> None:
-        """Add a line.
+        """Add a line; on a disk that is full or fails, it goes to stderr.
 
         Parameters
         ----------
@@ -51,14 +52,21 @@ class Audit:
         stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = msgspec.json.encode({"time": stamp, "event": event, **facts}) + b"\n"
         with self._lock:
-            descriptor = os.open(
-                self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
-            with os.fdopen(descriptor, "ab") as file:
-                file.write(line)
-                full = file.tell() > _LARGEST
-            if full:
-                self._path.replace(self._path.with_name("audit.1.jsonl"))
+            try:
+                self._append(line)
+            except OSError as error:
+                # The sender must get its answer, and the study its result, all the same.
+                sys.stderr.write(f"scanside: {self._path}: {error.strerror}: {line.decode()}")
+
+    def _append(self, line: bytes) -> None:
+        descriptor = os.open(
+            self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        with os.fdopen(descriptor, "ab") as file:
+            file.write(line)
+            full = file.tell() > _LARGEST
+        if full:
+            self._path.replace(self._path.with_name("audit.1.jsonl"))
 
 
 def pseudonym(uid: str) -> str:

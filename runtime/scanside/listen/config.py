@@ -35,6 +35,7 @@ space at either end: DICOM PS3.5, table 6.2-1, AE."""
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0)]
+Hours = Annotated[float, Meta(ge=0)]
 Number = Annotated[int, Meta(ge=1)]
 Size = Annotated[float, Meta(gt=0)]
 
@@ -205,18 +206,26 @@ class Retry(_Part, frozen=True, kw_only=True):
 
 
 class Purge(_Part, frozen=True, kw_only=True):
-    """When what is finished is deleted; what is not yet delivered never is.
+    """When what is finished is deleted; what is not yet delivered is not, unless told.
 
     Attributes
     ----------
     keep_hours
         After the last delivery of a study's results.
+    keep_fraction
+        Of ``spool.max_gb``: beyond it what is delivered everywhere is deleted before its time, the
+        oldest first.
     aside_hours
         Of objects that were set aside.
+    undelivered_hours
+        After the last object of a study that failed, or whose results were not delivered; none to
+        keep them for ever.
     """
 
-    keep_hours: Annotated[float, Meta(ge=0)] = 72.0
-    aside_hours: Annotated[float, Meta(ge=0)] = 24.0
+    keep_hours: Hours = 72.0
+    keep_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.8
+    aside_hours: Hours = 24.0
+    undelivered_hours: Hours | None = None
 
 
 class Monitoring(_Part, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,7 +23,7 @@ from scanside.listen.receive import Receiver
 from scanside.listen.send import Sender
 from scanside.listen.spool import Spool
 from scanside.listen.status import read_status
-from scanside.listen.store import Store
+from scanside.listen.store import Store, read_only
 from scanside.listen.studies import Studies
 from scanside.listen.tls import server_context
 from scanside.listen.work import Worker
@@ -83,7 +83,7 @@ class Node:
             stack.callback(self._store.close)
             stack.callback(os.close, self._told_to_stop)
             stack.callback(os.close, self._tell)
-            self._spool: Final = Spool(self._store, config.spool, config.study.quiet_seconds, now)
+            self._spool: Final = Spool(self._store, config.spool, config.study, now)
             self._audit: Final = Audit(folder)
             self._metrics: Final = Metrics()
             begun = self._spool.recover()
@@ -164,12 +164,15 @@ class Node:
 
     def _purge(self) -> None:
         while not self._stop.wait(_PURGE_EVERY):
-            if gone := purge(self._store, self._spool, self._config.purge, self._now):
+            policy, most = self._config.purge, self._config.spool.max_gb * 1e9
+            if gone := purge(self._store, self._spool, policy, most, self._now):
                 self._audit.write("purged", objects=gone)
 
     def _watch(self) -> None:
         def status() -> dict[str, float]:
-            found = read_status(self._store.read, self._now)
+            # A connection of its own: to count all rows holds up no answer.
+            with closing(read_only(self._store.folder)) as connection:
+                found = read_status(lambda query: connection.execute(query).fetchall(), self._now)
             return {
                 "waiting": found.studies["receiving"] + found.studies["processing"],
                 "failed": found.studies["failed"],

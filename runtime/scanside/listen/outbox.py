@@ -75,7 +75,7 @@ class Outbox:
         self._now: Final = now
 
     def due(self, destination: str, most: int) -> list[Parcel]:
-        """Return what is to be sent now, in the order of the results.
+        """Return what is to be sent now, what was put off the longest ago first.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Outbox:
             "SELECT object_id, sop_class_uid, sop_instance_uid, file, sha256, refusals"
             " FROM delivery JOIN object ON object.id = object_id"
             " WHERE destination = ? AND delivery.state = 'pending' AND due <= ?"
-            " ORDER BY object_id LIMIT ?",
+            " ORDER BY due, object_id LIMIT ?",
             destination, self._now(), most,
         )  # fmt: skip
         folder = self._store.folder
@@ -106,7 +106,7 @@ class Outbox:
             Seconds from the last object of its study to now, if it is the first of its result
             that anybody has accepted.
         """
-        ((earlier, last_received),) = self._store.read(
+        rows = self._store.read(
             "SELECT (SELECT count(*) FROM object JOIN delivery ON object_id = object.id"
             "  WHERE result_id = result.id AND delivery.state = 'delivered'), last_received"
             " FROM result WHERE id = (SELECT result_id FROM object WHERE id = ?)",
@@ -115,24 +115,45 @@ class Outbox:
         self._change(
             "state = 'delivered', delivered = :now, reason = NULL", parcel, destination, {}
         )
-        return None if earlier else self._now() - last_received
+        if not rows or rows[0][0]:  # it was purged meanwhile, as told; or is not the first
+            return None
+        return self._now() - float(rows[0][1])
 
-    def postpone(self, parcel: Parcel, destination: str, failures: int, reason: str) -> None:
-        """Try again later: the destination could not be reached, or has no room.
+    def postpone(
+        self, destination: str, failures: int, reason: str, behind: Parcel | None = None
+    ) -> int:
+        """Try all of it again later: the destination could not be reached, or has no room.
 
         Parameters
         ----------
-        parcel, destination
-            What and where to.
+        destination
+            Its name.
         failures
             Number of failures in a row of the destination, at least 1.
         reason
             Why.
+        behind
+            What it had no room for: tried after the others, which may be smaller.
+
+        Returns
+        -------
+        int
+            Number of objects.
         """
         due = self._now() + pause_after(failures, self._retry)
-        self._change(
-            "due = :due, reason = :reason", parcel, destination, {"due": due, "reason": reason}
-        )
+        with self._store.transaction() as cursor:
+            cursor.execute(
+                "UPDATE delivery SET reason = :reason,"
+                " due = iif(object_id = :behind, :due + 0.001, :due)"
+                " WHERE destination = :destination AND state = 'pending' AND due <= :due",
+                {
+                    "reason": reason,
+                    "behind": None if behind is None else behind.object_id,
+                    "due": due,
+                    "destination": destination,
+                },
+            )
+            return int(cursor.rowcount)
 
     def refuse(self, parcel: Parcel, destination: str, reason: str) -> bool:
         """Note that the destination has refused it; return whether it is dead now."""

@@ -1,8 +1,8 @@
-"""Delete what is finished and old enough; what is not yet delivered never is."""
+"""Delete what is finished and old enough; what is not yet delivered is not, unless told."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,18 +13,23 @@ if TYPE_CHECKING:
 
 __all__ = ["purge"]
 
-_FINISHED = """
-SELECT uid FROM study WHERE state = 'done' AND last_received < :before
+_DELIVERED: Final = """
+state = 'done' AND last_received < ?1
   AND NOT EXISTS (
     SELECT 1 FROM result JOIN object ON object.result_id = result.id
       JOIN delivery ON delivery.object_id = object.id
     WHERE result.study_uid = uid
-      AND (delivery.state != 'delivered' OR delivery.delivered >= :before))
+      AND (delivery.state != 'delivered' OR delivery.delivered >= ?1))
 """
-"""Studies with a result of all that came, each object of it accepted, long enough ago."""
+"""Studies with a result of all that came, each object of it accepted, before a time."""
+
+_LEFT: Final = "state IN ('done', 'failed') AND last_received < ?1"
+"""Studies that are over, delivered or not."""
 
 
-def purge(store: Store, spool: Spool, policy: Purge, now: Callable[[], float]) -> int:
+def purge(
+    store: Store, spool: Spool, policy: Purge, max_bytes: float, now: Callable[[], float]
+) -> int:
     """Delete finished studies, with their results, and what was set aside.
 
     Parameters
@@ -33,6 +38,8 @@ def purge(store: Store, spool: Spool, policy: Purge, now: Callable[[], float]) -
         Where they are.
     policy
         How long they are kept.
+    max_bytes
+        How much the spool may hold.
     now
         Seconds since the epoch.
 
@@ -41,26 +48,60 @@ def purge(store: Store, spool: Spool, policy: Purge, now: Callable[[], float]) -
     int
         Number of objects deleted, received ones and results.
     """
-    gone: list[tuple[str, int]] = []
+    time = now()
+    gone = _delete_studies(store, spool, _DELIVERED, time - policy.keep_hours * 3600)
+    if policy.undelivered_hours is not None:
+        gone += _delete_studies(store, spool, _LEFT, time - policy.undelivered_hours * 3600)
+    gone += _delete_aside(store, spool, time - policy.aside_hours * 3600)
+    return gone + _delete_studies(
+        store, spool, _DELIVERED, time, down_to=policy.keep_fraction * max_bytes
+    )
+
+
+def _delete_studies(
+    store: Store, spool: Spool, which: str, before: float, down_to: float = -1.0
+) -> int:
+    """Delete such studies, the oldest first, one transaction each, until so many bytes are left."""
+    gone = 0
+    for (uid,) in store.read(
+        f"SELECT uid FROM study WHERE {which} ORDER BY last_received",  # noqa: S608 - from above
+        before,
+    ):
+        if spool.used <= down_to:
+            break
+        gone += _delete(store, spool, which, before, uid)
+    return gone
+
+
+def _delete(store: Store, spool: Spool, which: str, before: float, uid: str) -> int:
+    files: list[tuple[str, int]] = []
     with store.transaction() as cursor:
-        studies = cursor.execute(_FINISHED, {"before": now() - policy.keep_hours * 3600}).fetchall()
-        for study in studies:
-            gone += cursor.execute(
-                "SELECT file, size FROM instance WHERE study_uid = ?", study
-            ).fetchall()
-            gone += cursor.execute(
-                "SELECT file, object.size FROM object JOIN result ON result.id = result_id"
-                " WHERE study_uid = ?",
-                study,
-            ).fetchall()
-            for table, column in (("instance", "study_uid"), ("result", "study_uid"),
-                                  ("study", "uid")):  # fmt: skip
-                cursor.execute(f"DELETE FROM {table} WHERE {column} = ?", study)  # noqa: S608
-        aside = (now() - policy.aside_hours * 3600,)
-        gone += cursor.execute(
-            "SELECT file, size FROM instance WHERE study_uid IS NULL AND received < ?", aside
-        ).fetchall()
-        cursor.execute("DELETE FROM instance WHERE study_uid IS NULL AND received < ?", aside)
-    for file, size in gone:
+        cursor.execute(
+            f"DELETE FROM study WHERE {which} AND uid = ?2",  # noqa: S608 - from above
+            (before, uid),
+        )
+        if not cursor.rowcount:  # something has come for it meanwhile
+            return 0
+        for files_of in (
+            "SELECT file, size FROM instance WHERE study_uid = ?",
+            "SELECT file, object.size FROM object JOIN result ON result.id = result_id"
+            " WHERE study_uid = ?",
+        ):
+            files += cursor.execute(files_of, (uid,)).fetchall()
+        cursor.execute("DELETE FROM instance WHERE study_uid = ?", (uid,))
+        cursor.execute("DELETE FROM result WHERE study_uid = ?", (uid,))
+    return _removed(spool, files)
+
+
+def _delete_aside(store: Store, spool: Spool, before: float) -> int:
+    with store.transaction() as cursor:
+        which = "FROM instance WHERE study_uid IS NULL AND received < ?"
+        files = cursor.execute(f"SELECT file, size {which}", (before,)).fetchall()
+        cursor.execute(f"DELETE {which}", (before,))
+    return _removed(spool, files)
+
+
+def _removed(spool: Spool, files: list[tuple[str, int]]) -> int:
+    for file, size in files:
         spool.remove(file, size)
-    return len(gone)
+    return len(files)

@@ -32,7 +32,7 @@ from pynetdicom.sop_class import _STORAGE_CLASSES
 from scanside.errors import OutputError
 from scanside.listen.arrival import ANALYSED, RefusedError, identify
 from scanside.listen.guard import GuardedServer, Shared
-from scanside.listen.spool import SpoolFullError
+from scanside.listen.store import SpoolFullError
 from scanside.study.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ C-STORE statuses: DICOM PS3.4, table B.2-1, and PS3.7, annex C.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from socket import IPPROTO_TCP, TCP_NODELAY
+from typing import TYPE_CHECKING, Final, cast
 
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context
+from pynetdicom import AE, _config, build_context, evt
 
 from scanside.errors import OutputError
 from scanside.listen.tls import client_context
@@ -19,8 +20,11 @@ from scanside.study.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VER
 if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
+    from socket import socket
 
     from pynetdicom.association import Association
+    from pynetdicom.events import Event
+    from pynetdicom.transport import AssociationSocket
 
     from scanside.listen.audit import Audit
     from scanside.listen.config import Destination, Node
@@ -107,16 +111,21 @@ class Sender:
             return 0
         classes = sorted({parcel.sop_class_uid for parcel in parcels})
         destination = self._destination
-        association = self._entity.associate(
-            destination.address,
-            destination.port,
-            contexts=[build_context(uid, [ExplicitVRLittleEndian]) for uid in classes],
-            ae_title=destination.ae_title,
-            tls_args=None if self._tls is None else (self._tls, destination.address),
-        )
+        try:
+            association = self._entity.associate(
+                destination.address,
+                destination.port,
+                contexts=[build_context(uid, [ExplicitVRLittleEndian]) for uid in classes],
+                ae_title=destination.ae_title,
+                tls_args=None if self._tls is None else (self._tls, destination.address),
+                evt_handlers=[(evt.EVT_CONN_OPEN, _undelayed)],
+            )
+        except (OSError, UnicodeError):  # its name has no address now
+            self._unreachable("no address is known for its name")
+            return 0
         if not association.is_established:
             why = "the association was rejected" if association.is_rejected else "not reachable"
-            self._unreachable(parcels, why)
+            self._unreachable(why)
             return 0
         try:
             return self._send(association, parcels, stop)
@@ -128,19 +137,20 @@ class Sender:
         self, association: Association, parcels: Sequence[Parcel], stop: threading.Event
     ) -> int:
         accepted = 0
-        for number, parcel in enumerate(parcels):
+        for parcel in parcels:
             if stop.is_set():
                 break
             try:
                 status = self._status(association, parcel)
-            except (OutputError, ValueError) as error:
+            except (OutputError, OSError, ValueError) as error:
                 self._refused(parcel, str(error))
                 continue
             if status is None:
-                self._unreachable(parcels[number:], "the association broke")
+                # Its own failure, for it may be what broke it: the others do not wait behind it.
+                self._refused(parcel, "the association broke")
                 break
             if status in _ROOM:
-                self._unreachable(parcels[number:], f"out of resources ({status:04X})")
+                self._unreachable(f"out of resources ({status:04X})", behind=parcel)
                 break
             self._failures = 0
             if status == 0 or status in _WARNINGS:
@@ -180,12 +190,17 @@ class Sender:
         dead = self._outbox.refuse(parcel, self.name, reason)
         self._note("dead" if dead else "refused", objects=1, reason=reason)
 
-    def _unreachable(self, parcels: Sequence[Parcel], reason: str) -> None:
+    def _unreachable(self, reason: str, behind: Parcel | None = None) -> None:
         self._failures += 1
-        for parcel in parcels:
-            self._outbox.postpone(parcel, self.name, self._failures, reason)
-        self._note("postponed", objects=len(parcels), reason=reason)
+        objects = self._outbox.postpone(self.name, self._failures, reason, behind)
+        self._note("postponed", objects=objects, reason=reason)
 
     def _note(self, outcome: str, **facts: object) -> None:
         self._metrics.deliveries.labels(self.name, outcome).inc()
         self._audit.write(f"delivery {outcome}", destination=self.name, **facts)
+
+
+def _undelayed(event: Event) -> None:
+    """Have the last segment of each object sent at once, not when the others are acknowledged."""
+    made = cast("AssociationSocket", event.assoc.dul.socket)
+    cast("socket", made.socket).setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)

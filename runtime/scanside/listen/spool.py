@@ -1,40 +1,48 @@
 """Received objects: each safely on disk, with its row, before it is acknowledged.
 
-An object is a file whose name is made of hashes, so that no name tells of a patient. Its row
-comes after its file: a file without a row was never acknowledged, and is deleted at the next
-start. An object that is sent again is the same if its hash is; another one under a known SOP
-Instance UID replaces the former, and its study is looked at again.
+An object is a file whose name is made of hashes, so that no name tells of a patient, and of chance,
+so that no file is ever that of an object that is deleted meanwhile. Its row comes after its file: a
+file without a row was never acknowledged, and is deleted at the next start. An object that is sent
+again is the same if its hash is; another one under a known SOP Instance UID replaces the former,
+and its study is looked at again.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import os
+import secrets
 import shutil
 import threading
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from scanside.errors import OutputError
-from scanside.listen.store import make_private_folder, sync_folder
+from scanside.listen.store import (
+    RECEIVED,
+    RESULTS,
+    SpoolFullError,
+    make_private_folder,
+    sync_folder,
+)
 from scanside.privatefile import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from scanside.listen.config import SpoolConfig
+    from scanside.listen.config import SpoolConfig, StudyRules
     from scanside.listen.store import Store
 
-__all__ = ["Received", "Spool", "SpoolFullError", "write_durably"]
+__all__ = ["FAILURE_PAUSE", "MOST_FAILURES", "Received", "Spool", "write_durably"]
 
 _GB: Final = 1_000_000_000
 
-RECEIVED: Final = "received"
-RESULTS: Final = "results"
+MOST_FAILURES: Final = 5
+"""After which a study is left as failed: what failed five times, minutes apart, is not passing."""
 
-
-class SpoolFullError(OutputError):
-    """There is no room: the sender is told so (A700), and sends again later."""
+FAILURE_PAUSE: Final = 10.0
+"""Seconds after the first failure; doubled after each."""
 
 
 class Received(NamedTuple):
@@ -68,18 +76,18 @@ class Spool:
         The open SQLite file.
     config
         How much there may be.
-    quiet_seconds
-        See `scanside.listen.config.StudyRules`.
+    rules
+        When a study is looked at.
     now
         Seconds since the epoch.
     """
 
     def __init__(
-        self, store: Store, config: SpoolConfig, quiet_seconds: float, now: Callable[[], float]
+        self, store: Store, config: SpoolConfig, rules: StudyRules, now: Callable[[], float]
     ) -> None:
         self._store: Final = store
         self._config: Final = config
-        self._quiet: Final = quiet_seconds
+        self._rules: Final = rules
         self._now: Final = now
         self._lock: Final = threading.Lock()
         self.folder: Final = store.folder
@@ -111,27 +119,29 @@ class Spool:
         name = self._name(received)
         try:
             write_durably(self.folder / name, received.content)
-            former = self._enter(received, name)
+            gone = self._enter(received, name)
         except BaseException:
-            self.release(len(received.content))
+            self.remove(name, len(received.content))
             raise
-        if former is None:
+        if gone is None:
             return "new"
-        file, size = former
-        if file != name:
-            self.remove(file, size)
-        else:  # the same object on two associations at once
-            self.release(size)
-        return "replaced"
+        file, size = gone
+        self.remove(file, size)
+        return "known" if file == name else "replaced"
 
     def _enter(self, received: Received, name: str) -> tuple[str, int] | None:
-        """Enter an object, and return the file and size of the one that it replaces."""
+        """Enter an object; return the file and size of the one that is needed no longer.
+
+        That is the one it replaces, or itself if another association has brought it meanwhile.
+        """
         now = self._now()
         with self._store.transaction() as cursor:
             former = cursor.execute(
-                "SELECT file, size FROM instance WHERE sop_instance_uid = ?",
+                "SELECT file, size, sha256 FROM instance WHERE sop_instance_uid = ?",
                 (received.sop_instance_uid,),
             ).fetchone()
+            if former is not None and former[2] == received.sha256:
+                return name, len(received.content)
             cursor.execute(
                 "INSERT OR REPLACE INTO instance VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -147,20 +157,36 @@ class Spool:
             if received.study_uid is not None:
                 cursor.execute(
                     # A study with a result, or that failed, begins anew: what comes later counts.
+                    # One that comes without a pause is looked at by its deadline all the same.
                     """
                     INSERT INTO study VALUES (:uid, 'receiving', 1, :now, :now, :due, 0, NULL)
                     ON CONFLICT (uid) DO UPDATE SET
                         first_received = iif(state IN ('done', 'failed'), :now, first_received),
                         state = iif(state = 'processing', 'processing', 'receiving'),
-                        revision = revision + 1, last_received = :now, due = :due,
+                        revision = revision + 1, last_received = :now,
+                        due = iif(state IN ('done', 'failed') OR first_received + :deadline <= :now,
+                                  :due, min(:due, first_received + :deadline)),
                         failures = 0, reason = NULL
                     """,
-                    {"uid": received.study_uid, "now": now, "due": now + self._quiet},
+                    {
+                        "uid": received.study_uid,
+                        "now": now,
+                        "due": now + self._rules.quiet_seconds,
+                        "deadline": self._rules.deadline_seconds,
+                    },
                 )
         return None if former is None else (former[0], former[1])
 
+    def take(self, size: int) -> None:
+        """Count bytes of a result that is about to be written.
+
+        Results have what room the disk has: they are what makes room, once they are delivered.
+        """
+        with self._lock:
+            self._used += size
+
     def reserve(self, size: int) -> None:
-        """Count bytes that are about to be written.
+        """Count bytes of an object that is about to be written.
 
         Raises
         ------
@@ -188,30 +214,43 @@ class Spool:
 
     def remove(self, file: str, size: int) -> None:
         """Delete a file of the spool whose row is gone."""
-        path = self.folder / file
-        path.unlink(missing_ok=True)
+        self._delete(self.folder / file)
         self.release(size)
-        with_nothing = path.parent
-        try:
-            with_nothing.rmdir()
-        except OSError:
-            return  # the study has other objects
+
+    @staticmethod
+    def _delete(path: Path) -> None:
+        with suppress(OSError):  # what can't be deleted now is at the next start
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # the study has other objects
+            path.parent.rmdir()
 
     def recover(self) -> int:
-        """Take up what a killed process left; return the number of studies begun anew."""
+        """Take up what a killed process left; return the number of studies begun anew.
+
+        A study that ends each process that looks at it, by its size or by a decoder's fault, waits
+        for the others, longer each time, until it is left as failed.
+        """
         with self._store.transaction() as cursor:
-            cursor.execute("UPDATE study SET state = 'receiving' WHERE state = 'processing'")
+            cursor.execute(
+                "UPDATE study SET failures = failures + 1, reason = :reason,"
+                " state = iif(failures + 1 < :most, 'receiving', 'failed'),"
+                " due = :now + :pause * ((1 << failures) - 1) WHERE state = 'processing'",
+                {
+                    "reason": "the process ended while it was looked at",
+                    "most": MOST_FAILURES,
+                    "now": self._now(),
+                    "pause": FAILURE_PAUSE,
+                },
+            )
             begun = cursor.rowcount
         known = {
             row[0]
             for row in self._store.read("SELECT file FROM instance UNION SELECT file FROM object")
         }
-        for folder, _, names in os.walk(self.folder):
-            for name in names:
-                path = Path(folder) / name
-                inside = path.relative_to(self.folder).as_posix()
-                if "/" in inside and inside not in known:
-                    path.unlink()  # never acknowledged, or of a result that was not entered
+        for name in (RECEIVED, RESULTS):
+            for path in sorted((self.folder / name).rglob("*")):
+                if path.relative_to(self.folder).as_posix() not in known and path.is_file():
+                    self._delete(path)  # never acknowledged, or of a result that was not entered
         self._used = self._measured()
         return begun
 
@@ -225,7 +264,7 @@ class Spool:
     def _name(received: Received) -> str:
         folder = hashlib.sha256((received.study_uid or "aside").encode()).hexdigest()[:32]
         uid = hashlib.sha256(received.sop_instance_uid.encode()).hexdigest()[:32]
-        return f"{RECEIVED}/{folder}/{uid}-{received.sha256[:16]}.dcm"
+        return f"{RECEIVED}/{folder}/{uid}-{secrets.token_hex(8)}.dcm"
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -233,17 +272,25 @@ def write_durably(path: Path, content: bytes) -> None:
 
     Raises
     ------
+    SpoolFullError
+        If the disk is full.
     OutputError
-        If the disk fails or is full.
+        If the disk fails.
     """
     try:
-        make_private_folder(path.parent)
-        replace_file(path, content)
-        sync_folder(path.parent)
-    except FileNotFoundError:
-        # The folder was emptied and removed by another thread after it was made.
-        make_private_folder(path.parent)
-        replace_file(path, content)
-        sync_folder(path.parent)
+        try:
+            _write(path, content)
+        except FileNotFoundError:
+            # The folder was emptied and removed by another thread after it was made.
+            _write(path, content)
     except OSError as error:
-        raise OutputError(f"{path}: {error.strerror or error}") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (SpoolFullError if full else OutputError)(
+            f"{path}: {error.strerror or error}"
+        ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    make_private_folder(path.parent)
+    replace_file(path, content)
+    sync_folder(path.parent)

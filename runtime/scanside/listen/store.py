@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -14,9 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["SCHEMA_VERSION", "Store", "make_private_folder", "read_only", "revive", "sync_folder"]
+__all__ = [
+    "RECEIVED",
+    "RESULTS",
+    "SCHEMA_VERSION",
+    "SpoolFullError",
+    "Store",
+    "make_private_folder",
+    "read_only",
+    "revive",
+    "sync_folder",
+]
 
 SCHEMA_VERSION: Final = 1
+
+RECEIVED: Final = "received"
+RESULTS: Final = "results"
 
 _SCHEMA: Final = """
 CREATE TABLE instance (
@@ -76,6 +90,10 @@ CREATE INDEX delivery_due ON delivery (destination, state, due);
 """
 
 
+class SpoolFullError(OutputError):
+    """There is no room: the sender is told so (A700), and sends again later."""
+
+
 class Store:
     """The open file.
 
@@ -95,7 +113,10 @@ class Store:
         self._lock: Final = threading.RLock()
         make_private_folder(folder)
         try:
+            _check_private(folder)
             self._claim = _claimed(folder)
+            # SQLite would make it by the umask, and gives its companions the same mode.
+            os.close(os.open(folder / "spool.sqlite", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(
                 folder / "spool.sqlite", check_same_thread=False, isolation_level=None
             )
@@ -113,6 +134,7 @@ class Store:
         execute("PRAGMA foreign_keys = ON")
         (version,) = execute("PRAGMA user_version").fetchone()
         if version == 0:
+            self._check_new()
             with self.transaction() as cursor:
                 for statement in _SCHEMA.split(";\n"):
                     if statement.strip():
@@ -125,23 +147,47 @@ class Store:
                 remedy="finish its work with the version of scanside that made it",
             )
 
+    def _check_new(self) -> None:
+        for name in (RECEIVED, RESULTS):
+            if any((self.folder / name).glob("*/*")):
+                raise OutputError(
+                    f"{self.folder / name}: objects without the database that knows them",
+                    remedy="put spool.sqlite back, or move this folder away",
+                )
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Cursor]:
-        """Give a cursor; all or nothing of what is done with it is there afterwards, durably."""
-        with self._lock:
+        """Give a cursor; all or nothing of what is done with it is there afterwards, durably.
+
+        Raises
+        ------
+        SpoolFullError
+            If the disk is full.
+        OutputError
+            If the disk fails.
+        """
+        with self._lock, _told(self.folder):
             cursor = self._connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield cursor
+                cursor.execute("COMMIT")
             except BaseException:
-                cursor.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk may have ended it
+                    cursor.execute("ROLLBACK")
                 raise
-            cursor.execute("COMMIT")
-            cursor.close()
+            finally:
+                cursor.close()
 
     def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
-        with self._lock:
+        """Return the rows of a query.
+
+        Raises
+        ------
+        OutputError
+            If the disk fails.
+        """
+        with self._lock, _told(self.folder):
             return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
@@ -149,6 +195,16 @@ class Store:
         with self._lock:
             self._connection.close()
             os.close(self._claim)
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        # Python 3.10 has the message alone.
+        kind = SpoolFullError if "is full" in str(error) else OutputError
+        raise kind(f"{folder / 'spool.sqlite'}: {error}") from error
 
 
 def read_only(folder: Path) -> sqlite3.Connection:
@@ -231,6 +287,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_private(folder: Path) -> None:
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise OutputError(
+            f"{folder}: it is of user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):o}",
+            accepted=f"of user {os.geteuid()}, mode 700: it holds patients' images",
+            remedy="chown and chmod 700 it",
+        )
 
 
 def _claimed(folder: Path) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from scanside.listen.spool import RESULTS, write_durably
+from scanside.listen.spool import FAILURE_PAUSE, MOST_FAILURES, write_durably
+from scanside.listen.store import RESULTS
 from scanside.writers.dicom.context import Predecessor
 
 if TYPE_CHECKING:
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
     from scanside.writers.dicom.context import EncodedObject
 
 __all__ = ["Claim", "Outcome", "Studies"]
-
-_MOST_FAILURES: Final = 5
-"""After which a study is left as failed: what failed five times, minutes apart, is not passing."""
-
-_FAILURE_PAUSE: Final = 10.0
-"""Seconds after the first failure; doubled after each."""
 
 Outcome = Literal["complete", "indeterminate", "incomplete"]
 
@@ -139,14 +134,14 @@ class Studies:
             (failures,) = cursor.execute(
                 "SELECT failures + 1 FROM study WHERE uid = ?", (claim.study_uid,)
             ).fetchone()
-            left = failures >= _MOST_FAILURES
+            left = failures >= MOST_FAILURES
             cursor.execute(
                 "UPDATE study SET state = ?, failures = ?, reason = ?, due = ? WHERE uid = ?",
                 (
                     "failed" if left else "receiving",
                     failures,
                     reason,
-                    self._now() + _FAILURE_PAUSE * 2 ** (failures - 1),
+                    self._now() + FAILURE_PAUSE * 2 ** (failures - 1),
                     claim.study_uid,
                 ),
             )
@@ -173,7 +168,7 @@ class Studies:
         Raises
         ------
         SpoolFullError
-            If there is no room for it.
+            If the disk is full.
         OutputError
             If the disk fails.
         """
@@ -208,7 +203,7 @@ class Studies:
         folder = hashlib.sha256(claim.study_uid.encode()).hexdigest()[:32]
         uid = hashlib.sha256(encoded.sop_instance_uid.encode()).hexdigest()[:32]
         name = f"{RESULTS}/{folder}/{uid}.dcm"
-        self._spool.reserve(len(encoded.content))
+        self._spool.take(len(encoded.content))
         try:
             write_durably(self._store.folder / name, encoded.content)
         except BaseException:

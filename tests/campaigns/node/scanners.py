@@ -1,5 +1,8 @@
 """Well-behaved scanners, each in a process of its own, so that none waits for another's Python.
 
+They speak DICOM by hand: pynetdicom's own requestor polls, and now and then takes an answer off its
+queue twice (`Association.send_c_store` against `_run_reactor`), then waits for it in vain.
+
 ::
 
     python -m node.scanners --spool FOLDER --port PORT --dicom FOLDER --answers FILE.npy \
@@ -12,8 +15,8 @@ each request to its answer.
 from __future__ import annotations
 
 import argparse
-import gc
 import multiprocessing
+import socket
 import sys
 import time
 from copy import deepcopy
@@ -22,15 +25,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
-from pynetdicom import AE, build_context
 
+from node.pdus import ACCEPT, RELEASE, association_request, store_request
 from node.place import wait_idle
 
 if TYPE_CHECKING:
+    from io import RawIOBase
+
     from numpy.typing import NDArray
 
 __all__ = ["send"]
+
+_SUCCESS = b"\x00\x00\x00\x09\x02\x00\x00\x00\x00\x00"
+"""The element Status (0000,0900) of a command set, with 0000."""
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 
@@ -81,29 +88,49 @@ def send(port: int, dicom: Path, numbers: range, wait: Path | None) -> NDArray[n
     Returns
     -------
     ndarray
-        Seconds from each request to its answer, NaN for one that was not accepted: float64 ``[N]``.
+        Seconds from the first byte of each request to the last of its answer, NaN for one that was
+        not accepted: float64 ``[N]``.
     """
     patterns = [
         [dcmread(path) for path in sorted(folder.rglob("*")) if path.is_file()]
         for folder in sorted(dicom.iterdir())
         if folder.is_dir()
     ]
-    contexts = [build_context(MRImageStorage, [ExplicitVRLittleEndian])]
     found = []
-    gc.disable()  # a collection in the scanner is no time of the node's: only between studies
     for number in numbers:
-        association = AE("SCANNER").associate("127.0.0.1", port, contexts, ae_title="SCANSIDE")
-        for dataset in patterns[number % len(patterns)]:
-            renamed = _renamed(dataset, number)
-            started = time.perf_counter()
-            answer = association.send_c_store(renamed) if association.is_established else Dataset()
-            seconds = time.perf_counter() - started
-            found.append(seconds if "Status" in answer and answer.Status == 0 else np.nan)
-        association.release()
-        gc.collect()
+        requests = [
+            store_request(_renamed(dataset, number)) for dataset in patterns[number % len(patterns)]
+        ]
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(association_request())
+            assert _answer(connection)[0] == ACCEPT
+            for request in requests:
+                started = time.perf_counter()
+                connection.sendall(request)
+                accepted = _SUCCESS in _answer(connection)
+                found.append(time.perf_counter() - started if accepted else np.nan)
+            connection.sendall(RELEASE)
+            _answer(connection)
         if wait is not None:
             wait_idle(wait, 300)
     return np.array(found)
+
+
+def _answer(connection: socket.socket) -> bytes:
+    """Return the next PDU."""
+    with connection.makefile("rb", buffering=0) as stream:
+        head = _exactly(stream, 6)
+        return head + _exactly(stream, int.from_bytes(head[2:], "big"))
+
+
+def _exactly(stream: RawIOBase, size: int) -> bytes:
+    content = b""
+    while len(content) < size:
+        more = stream.read(size - len(content))
+        if not more:
+            raise ConnectionError("the node ended the association")
+        content += more
+    return content
 
 
 def _renamed(dataset: Dataset, number: int) -> Dataset:

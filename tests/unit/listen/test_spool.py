@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import stat
 import threading
@@ -8,12 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scanside.errors import OutputError
-from scanside.listen.spool import SpoolFullError
-from scanside.listen.store import Store, read_only, revive
-from spools import Place
+from scanside.listen.config import Purge
+from scanside.listen.purge import purge
+from scanside.listen.store import SpoolFullError, Store, read_only, revive
+from spools import Place, result
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from scanside.listen.studies import Claim
 
 
 def test_an_object_is_on_disk_when_it_is_accepted(place: Place) -> None:
@@ -153,3 +158,129 @@ def test_beside_the_node_a_spool_is_read_only_and_must_be_there(
         read_only(tmp_path / "absent")
     with pytest.raises(OutputError, match="there is no spool"):
         revive(tmp_path / "absent", 0.0)
+
+
+def test_what_is_below_the_folder_and_not_the_spools_is_left_alone(place: Place) -> None:
+    other = place.folder / "other" / "work.txt"
+    other.parent.mkdir()
+    other.write_text("of somebody else")
+    place.reopen()
+    assert other.read_text() == "of somebody else"
+
+
+def test_a_spool_that_lost_its_database_is_not_taken_for_a_new_one(place: Place) -> None:
+    place.receive("1.2.3")
+    place.store.close()
+    (place.folder / "spool.sqlite").unlink()
+    with pytest.raises(OutputError, match="objects without the database"):
+        Store(place.folder)
+    assert len(place.files()) == 1
+    place.folder.joinpath("received").rename(place.folder / "saved")
+    place.reopen()
+
+
+def test_a_folder_that_others_may_read_is_not_taken(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with pytest.raises(OutputError, match="755"):
+        Store(tmp_path)
+    tmp_path.chmod(0o700)
+    Store(tmp_path).close()
+    assert stat.S_IMODE((tmp_path / "spool.sqlite").stat().st_mode) == 0o600
+
+
+def test_the_same_object_on_two_associations_at_once_is_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = place.store.read
+    monkeypatch.setattr(place.store, "read", lambda *_: [])  # as before the other one was entered
+    assert [place.receive("1.2.3"), place.receive("1.2.3")] == ["new", "known"]
+    assert read("SELECT revision FROM study") == [(1,)]
+    assert len(place.files()) == 1
+    assert place.spool.used == 1
+
+
+def test_an_object_that_comes_again_while_it_is_purged_is_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.receive("1.2.3")
+    place.studies.finish(place_due(place), "complete", result(1))
+    place.store.read("UPDATE delivery SET state = 'delivered', delivered = 0")
+    remove = place.spool.remove
+
+    def late(file: str, size: int) -> None:
+        monkeypatch.setattr(place.spool, "remove", remove)
+        assert place.receive("1.2.3") == "new"
+        remove(file, size)
+
+    monkeypatch.setattr(place.spool, "remove", late)
+    place.clock.now += 10_000
+    assert purge(place.store, place.spool, Purge(keep_hours=1), 1e9, place.clock) == 2
+    ((file,),) = place.store.read("SELECT file FROM instance")
+    assert place.files() == [file]
+
+
+def place_due(place: Place) -> Claim:
+    place.clock.now += 10
+    return place.claimed()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, SpoolFullError), (errno.EIO, OutputError)]
+)
+def test_a_full_disk_is_told_from_one_that_failed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[OutputError]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("scanside.listen.spool.replace_file", fail)
+    with pytest.raises(OutputError, match=os.strerror(number)) as raised:
+        place.receive("1.2.3")
+    assert type(raised.value) is kind
+    assert place.spool.used == 0
+
+
+def test_a_database_that_fails_is_told_and_used_again(place: Place) -> None:
+    place.store.read("PRAGMA max_page_count = 1")  # no page more than there are
+    accepted = 0
+
+    def receive_until_full() -> None:
+        nonlocal accepted
+        while True:
+            place.receive(f"1.2.{accepted}")
+            accepted += 1
+
+    with pytest.raises(SpoolFullError, match="full"):
+        receive_until_full()
+    place.store.read("PRAGMA max_page_count = 1000000")
+    assert place.receive("1.2.3.4") == "new"
+    assert len(place.files()) == accepted + 1
+
+
+def test_results_have_room_when_nothing_more_is_received(tmp_path: Path) -> None:
+    place = Place(tmp_path / "full", max_gb=1e-9)
+    place.receive("1.2.3")
+    with pytest.raises(SpoolFullError):
+        place.receive("1.2.4")
+    assert place.studies.finish(place_due(place), "complete", result(1, "sr", "seg"))
+    place.store.close()
+
+
+def test_a_study_that_ends_the_process_again_and_again_lets_the_others_pass(place: Place) -> None:
+    place.receive("1.2.3", study="1.2")
+    place.receive("1.2.4", study="1.3")
+    place.clock.now += 10
+    claimed = [place.claimed().study_uid]
+    place.clock.now += 1
+    place.reopen()
+    claimed.append((other := place.claimed()).study_uid)
+    place.studies.finish(other, "complete", result(1))
+    for _ in range(4):
+        claimed.append(place.claimed().study_uid)
+        place.reopen()
+        assert place.studies.claim() is None
+        place.clock.now += 1000
+    assert claimed == ["1.2", "1.3", "1.2", "1.2", "1.2", "1.2"]
+    assert place.store.read("SELECT uid, state FROM study") == [("1.3", "done"), ("1.2", "failed")]
+    place.receive("1.2.5", study="1.2")
+    assert place_due(place).study_uid == "1.2"

@@ -192,8 +192,8 @@ def test_a_destination_that_is_not_reachable_is_tried_for_ever(place: Place) -> 
     place.studies.finish(place.claimed(), "complete", result(1))
     outbox = Outbox(place.store, Retry(attempts=2, longest_seconds=60), place.clock)
     for failures in range(1, 50):
-        (parcel,) = outbox.due("archive", 10)
-        outbox.postpone(parcel, "archive", failures, "not reachable")
+        assert len(outbox.due("archive", 10)) == 1
+        assert outbox.postpone("archive", failures, "not reachable") == 1
         assert outbox.due("archive", 10) == []
         place.clock.now += 60
     status = read_status(place.store.read, place.clock).destinations["archive"]
@@ -220,13 +220,13 @@ def test_only_what_is_delivered_everywhere_is_purged(place: Place) -> None:
     (parcel,) = outbox.due("archive", 10)
     assert outbox.delivered(parcel, "archive") == 11.0
     place.clock.now += 7200
-    assert purge(place.store, place.spool, policy, place.clock) == 1  # what was set aside
+    assert purge(place.store, place.spool, policy, 1e9, place.clock) == 1  # what was set aside
     assert len(place.files()) == 2
     (parcel,) = outbox.due("pacs", 10)
     assert outbox.delivered(parcel, "pacs") is None  # not the first that was accepted
-    assert purge(place.store, place.spool, policy, place.clock) == 0
+    assert purge(place.store, place.spool, policy, 1e9, place.clock) == 0
     place.clock.now += 3601
-    assert purge(place.store, place.spool, policy, place.clock) == 2
+    assert purge(place.store, place.spool, policy, 1e9, place.clock) == 2
     assert place.files() == []
     assert place.spool.used == 0
     counts = [
@@ -234,3 +234,57 @@ def test_only_what_is_delivered_everywhere_is_purged(place: Place) -> None:
         for table in ("instance", "study", "result", "object", "delivery")
     ]
     assert [place.store.read(count) for count in counts] == [[(0,)]] * 5
+
+
+def test_what_is_delivered_is_purged_before_its_time_when_the_spool_fills(place: Place) -> None:
+    outbox = Outbox(place.store, Retry(), place.clock)
+    for number in range(1, 5):
+        place.receive(f"1.2.{number}", bytes(100), study=f"1.2.{number}")
+        place.clock.now += 11
+        place.studies.finish(place.claimed(), "complete", result(number))
+        if number != 2:
+            for name in ("archive", "pacs"):
+                (parcel,) = outbox.due(name, 1) if number < 2 else outbox.due(name, 9)[-1:]
+                outbox.delivered(parcel, name)
+        place.clock.now += 1
+    purge(place.store, place.spool, Purge(keep_fraction=0.8), 300, place.clock)
+    assert place.store.read("SELECT uid FROM study") == [("1.2.2",), ("1.2.4",)]
+
+
+def test_what_is_not_delivered_is_purged_when_told(place: Place) -> None:
+    place.receive("1.2.1")
+    place.clock.now += 11
+    place.studies.finish(place.claimed(), "complete", result(1))
+    place.receive("1.3.1", study="1.3")
+    place.clock.now += 11
+    (parcel,) = Outbox(place.store, Retry(), place.clock).due("pacs", 10)
+    assert purge(place.store, place.spool, Purge(undelivered_hours=1), 1e9, place.clock) == 0
+    place.clock.now += 3601
+    assert purge(place.store, place.spool, Purge(undelivered_hours=1), 1e9, place.clock) == 2
+    assert place.store.read("SELECT uid FROM study") == [("1.3",)]  # not looked at yet
+    # It was on its way.
+    assert Outbox(place.store, Retry(), place.clock).delivered(parcel, "pacs") is None
+
+
+def test_a_study_that_comes_without_a_pause_is_looked_at_by_its_deadline(place: Place) -> None:
+    for number in range(12):
+        place.receive(f"1.2.{number}")
+        place.clock.now += 9
+    claim = place.claimed()
+    assert (claim.overdue, len(claim.files)) == (True, 12)
+    place.studies.finish(claim, "incomplete", result(1))
+    place.receive("1.2.99")
+    assert place.studies.claim() is None  # it begins anew
+
+
+def test_all_of_a_destination_waits_and_what_it_had_no_room_for_comes_last(place: Place) -> None:
+    place.receive("1.2.1")
+    place.clock.now += 11
+    place.studies.finish(place.claimed(), "complete", result(1, "seg", "sr"))
+    outbox = Outbox(place.store, Retry(), place.clock)
+    first, second = outbox.due("pacs", 10)
+    assert outbox.postpone("pacs", 1, "out of resources (A700)", behind=first) == 2
+    assert outbox.due("pacs", 10) == []
+    place.clock.now += 5.1
+    assert outbox.due("pacs", 10) == [second, first]
+    assert len(outbox.due("archive", 10)) == 1
