@@ -32,11 +32,13 @@ from scanside.readers.image import read_file
 from scanside.serve.client import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-_SIDE: Final = 256
+__all__ = ["SIDE", "compared", "in_process", "percentiles", "print_figure", "read_frames"]
+
+SIDE: Final = 256
 _NULL: Final = ("--backend", "null")
 
 
@@ -50,19 +52,21 @@ def main() -> int:
     parser.add_argument("--slices", type=int, default=192, help="slices of a round")
     options = parser.parse_args()
     for pipes in (False, True):
-        _print(_round_trip(options.requests, pipes=pipes))
-    frames = _frames(options.data, options.slices)
-    _print(_start(options.backend, frames[0], options.rounds))
-    _print(_streaming(frames, options.backend, options.rounds))
+        print_figure(_round_trip(options.requests, pipes=pipes))
+    frames = read_frames(options.data, options.slices)
+    print_figure(_start(options.backend, frames[0], options.rounds))
+    through = _through_serve(frames, options.backend)
+    print_figure(compared(in_process(frames, options.backend), through, options.rounds))
     return 0
 
 
-def _print(figure: dict[str, Any]) -> None:
+def print_figure(figure: dict[str, Any]) -> None:
+    """Print a line of JSON."""
     print(json.dumps(figure), flush=True)
 
 
 def _round_trip(requests: int, *, pipes: bool) -> dict[str, Any]:
-    frame = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE, 3), np.uint8)
+    frame = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     took = []
     with spawn(*_NULL, pipes=pipes, stderr=subprocess.DEVNULL) as client:
         for _ in range(requests + requests // 10):
@@ -72,7 +76,7 @@ def _round_trip(requests: int, *, pipes: bool) -> dict[str, Any]:
     return {
         "figure": "round trip",
         "transport": "pipe" if pipes else "shared memory",
-        "us": _percentiles(took[requests // 10 :]),
+        "us": percentiles(took[requests // 10 :]),
     }
 
 
@@ -84,12 +88,11 @@ def _start(backend: str, frame: NDArray[np.uint8], rounds: int) -> dict[str, Any
             client.infer(frame)
             took.append((time.perf_counter() - started) * 1e3)
     # The first one may have read from a cold disk, and measured which backend is faster.
-    return {"figure": "start to first result", "ms": _percentiles(took[1:])}
+    return {"figure": "start to first result", "ms": percentiles(took[1:])}
 
 
-def _streaming(frames: list[NDArray[np.uint8]], backend: str, rounds: int) -> dict[str, Any]:
-    """Take both ways by turns; each first round is not counted."""
-    inside, outside = _in_process(frames, backend), _through_serve(frames, backend)
+def compared(inside: Iterator[float], outside: Iterator[float], rounds: int) -> dict[str, Any]:
+    """Take slices a second both ways by turns; each first round is not counted."""
     pairs = np.array([(next(inside), next(outside)) for _ in range(rounds + 1)])[1:]
     ratios = pairs[:, 1] / pairs[:, 0]
     return {
@@ -102,7 +105,7 @@ def _streaming(frames: list[NDArray[np.uint8]], backend: str, rounds: int) -> di
     }
 
 
-def _in_process(frames: list[NDArray[np.uint8]], backend: str) -> Iterator[float]:
+def in_process(frames: list[NDArray[np.uint8]], backend: str) -> Iterator[float]:
     """Yield slices a second of the streaming path, reading left out."""
     with Pipeline.open(open_bundle(), backend=backend, streaming=True) as pipeline:
         while True:
@@ -118,7 +121,7 @@ def _in_process(frames: list[NDArray[np.uint8]], backend: str) -> Iterator[float
 def _through_serve(frames: list[NDArray[np.uint8]], backend: str) -> Iterator[float]:
     """Yield slices a second with as many in flight as HELLO advises."""
     options = ("--streaming", "--backend", backend)
-    with spawn(*options, stderr=subprocess.DEVNULL, slots=16) as client:
+    with spawn(*options, stderr=subprocess.DEVNULL) as client:
         depth = min(client.hello.lanes + 2, client.hello.max_in_flight)
         while True:
             started = time.perf_counter()
@@ -131,7 +134,7 @@ def _through_serve(frames: list[NDArray[np.uint8]], backend: str) -> Iterator[fl
             yield len(frames) / (time.perf_counter() - started)
 
 
-def _frames(data: Path | None, count: int) -> list[NDArray[np.uint8]]:
+def read_frames(data: Path | None, count: int) -> list[NDArray[np.uint8]]:
     """Return frames of 256 x 256: golden ones by turns, or slices from all over a folder."""
     if data is None:
         golden = read_golden(open_bundle()).images
@@ -141,7 +144,8 @@ def _frames(data: Path | None, count: int) -> list[NDArray[np.uint8]]:
     return [np.ascontiguousarray(pixels, np.uint8) for pixels in slices][:count]
 
 
-def _percentiles(values: list[float]) -> dict[str, float]:
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Return percentiles by name."""
     names = {"p50": 50, "p90": 90, "p99": 99}
     return {name: round(float(np.percentile(values, q)), 1) for name, q in names.items()}
 

@@ -1,11 +1,13 @@
 /* What a slice costs through the library:
  *
- *     bench [--pipe] [--requests N] [--frames FILE HEIGHT WIDTH] /path/to/scanside [ARGUMENT...]
+ *     bench [--pipe] [--paced] [--requests N] [--frames FILE HEIGHT WIDTH]
+ *           /path/to/scanside [ARGUMENT...]
  *
  * FILE holds frames of HEIGHT x WIDTH x 3 bytes, taken by turns; without it there is one of 256 x
  * 256, made up. One line of JSON on stdout: the time from scanside_open to the first result, the
  * round trip of one slice after the other, and the slices a second with every slot in flight. With
- * `--backend null` as arguments it is the overhead of the way alone. */
+ * `--paced` it takes turns with another program: only the slices a second, a line of them for each
+ * line on stdin. With `--backend null` as arguments it is the overhead of the way alone. */
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
 #include <stdio.h>
@@ -121,11 +123,30 @@ static double streamed(scanside_session *session, const struct frames *frames, u
     return requests / (now_us() - began) * 1e6;
 }
 
-static void measure(const scanside_options *options, const struct frames *frames, uint32_t requests)
+static void report(scanside_session *session, const struct frames *frames, uint8_t *mask,
+                   const scanside_info *info, uint32_t requests, double first_result)
+{
+    double *times = malloc(requests * sizeof *times);
+    if (times == NULL)
+        exit(1);
+    round_trips(session, frames, mask, times, requests / 10 + 1); /* warm */
+    round_trips(session, frames, mask, times, requests);
+    double rate = streamed(session, frames, mask, info->slots, requests);
+    printf("{\"backend\": \"%s\", \"shared_memory\": %s, \"requests\": %" PRIu32
+           ", \"slots\": %" PRIu32 ", \"first_result_ms\": %.1f, \"round_trip_us\": "
+           "{\"p50\": %.1f, \"p90\": %.1f, \"p99\": %.1f, \"max\": %.1f}, "
+           "\"slices_per_second\": %.1f}\n",
+           info->backend, (info->flags & SCANSIDE_SERVER_SHARED_MEMORY) != 0 ? "true" : "false",
+           requests, info->slots, first_result / 1e3, times[requests / 2],
+           times[requests * 9 / 10], times[requests * 99 / 100], times[requests - 1], rate);
+    free(times);
+}
+
+static void measure(const scanside_options *options, const struct frames *frames, uint32_t requests,
+                    int paced)
 {
     uint8_t *mask = malloc(frame_bytes(frames) / 3);
-    double *times = malloc(requests * sizeof *times);
-    if (mask == NULL || times == NULL)
+    if (mask == NULL)
         exit(1);
     double began = now_us(), first;
     scanside_session *session = NULL;
@@ -136,18 +157,14 @@ static void measure(const scanside_options *options, const struct frames *frames
     scanside_info info;
     scanside_info_init(&info, sizeof info);
     must(scanside_get_info(session, &info), "info");
-    round_trips(session, frames, mask, times, requests / 10 + 1); /* warm */
-    round_trips(session, frames, mask, times, requests);
-    double rate = streamed(session, frames, mask, info.slots, requests);
-    printf("{\"backend\": \"%s\", \"shared_memory\": %s, \"requests\": %" PRIu32
-           ", \"slots\": %" PRIu32 ", \"first_result_ms\": %.1f, \"round_trip_us\": "
-           "{\"p50\": %.1f, \"p90\": %.1f, \"p99\": %.1f, \"max\": %.1f}, "
-           "\"slices_per_second\": %.1f}\n",
-           info.backend, (info.flags & SCANSIDE_SERVER_SHARED_MEMORY) != 0 ? "true" : "false",
-           requests, info.slots, first_result / 1e3, times[requests / 2], times[requests * 9 / 10],
-           times[requests * 99 / 100], times[requests - 1], rate);
+    if (!paced)
+        report(session, frames, mask, &info, requests, first_result);
+    for (int c; paced && (c = getchar()) != EOF;)
+        if (c == '\n') {
+            printf("%.1f\n", streamed(session, frames, mask, info.slots, requests));
+            fflush(stdout);
+        }
     must(scanside_close(session, 10000), "close");
-    free(times);
     free(mask);
 }
 
@@ -157,10 +174,12 @@ int main(int count, char **words)
     scanside_options_init(&options, sizeof options);
     struct frames frames = {NULL, 0, 0, 0};
     uint32_t requests = 5000;
-    int n = 1;
+    int n = 1, paced = 0;
     for (; n < count && words[n][0] == '-'; n++) {
         if (strcmp(words[n], "--pipe") == 0) {
             options.flags |= SCANSIDE_NO_SHARED_MEMORY;
+        } else if (strcmp(words[n], "--paced") == 0) {
+            paced = 1;
         } else if (strcmp(words[n], "--requests") == 0 && n + 1 < count) {
             requests = (uint32_t)strtoul(words[++n], NULL, 10);
         } else if (strcmp(words[n], "--frames") == 0 && n + 3 < count) {
@@ -176,13 +195,13 @@ int main(int count, char **words)
         }
     }
     if (n >= count || requests == 0 || (frames.pixels == NULL && make_frame(&frames) != 0)) {
-        fprintf(stderr, "usage: bench [--pipe] [--requests N] [--frames FILE HEIGHT WIDTH] "
-                        "/path/to/scanside [ARGUMENT...]\n");
+        fprintf(stderr, "usage: bench [--pipe] [--paced] [--requests N] "
+                        "[--frames FILE HEIGHT WIDTH] /path/to/scanside [ARGUMENT...]\n");
         return 2;
     }
     options.executable = words[n];
     options.arguments = (const char *const *)&words[n + 1];
-    measure(&options, &frames, requests);
+    measure(&options, &frames, requests, paced);
     free(frames.pixels);
     return 0;
 }

@@ -275,7 +275,7 @@ typedef struct scanside_info {
     uint32_t flags; /* SCANSIDE_SERVER_ */
     uint32_t protocol_major, protocol_minor;
     uint32_t slots; /* requests in flight */
-    uint32_t lanes; /* slices computed side by side */
+    uint32_t lanes; /* with two more than these in flight the server is kept busy */
     uint64_t slot_bytes;
     uint32_t watchdog_ms;        /* longest computation before the backend counts as hung */
     uint32_t restarts;           /* of the backend, in this server */

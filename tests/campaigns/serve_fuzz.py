@@ -72,7 +72,7 @@ class Target:
         self._every = 1
 
     @property
-    def at_once(self) -> int:
+    def busy_with(self) -> int:
         """As `Lanes` has it."""
         return 1
 

@@ -203,6 +203,15 @@ def test_the_bench_reports(tmp_path: Path, toy_path: Path, transport: str) -> No
     assert said["first_result_ms"] > 0
 
 
+def test_the_bench_takes_turns(tmp_path: Path, toy_path: Path) -> None:
+    words = ("--paced", "--requests", 50, clibrary.real_server(tmp_path), "--bundle", toy_path,
+             "--backend", "null")  # fmt: skip
+    done = clibrary.run(clibrary.build("bench", "plain"), *words, input="\n\n\n")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    assert all(float(line) > 0 for line in done.stdout.splitlines())
+
+
 def _library() -> Path:
     clibrary.build("libscanside.so", "plain")
     return clibrary.build("libscanside.so.0", "plain")

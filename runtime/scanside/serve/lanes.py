@@ -143,9 +143,12 @@ class Lanes:
             ).start()
 
     @property
-    def at_once(self) -> int:
-        """Number of jobs that are computed at the same time."""
-        return len(self._begun) * self._most
+    def busy_with(self) -> int:
+        """Number of jobs with which every lane takes as many at once as it may.
+
+        Those that are computed, and so many waiting that a lane's share of them is full.
+        """
+        return len(self._begun) * (2 * self._most - 1)
 
     def put(self, job: Job) -> None:
         """Take a job."""

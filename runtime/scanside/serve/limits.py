@@ -28,7 +28,7 @@ class Limits(NamedTuple):
         Longest time from a message's first byte to its last.
     """
 
-    max_in_flight: int = 32
+    max_in_flight: int = 128
     max_payload: int = 32 * MIB
     max_clients: int = 8
     max_slots: int = 256

@@ -20,8 +20,6 @@ __all__ = ["SERVE", "connect", "spawn"]
 
 SERVE: Final = (sys.executable, "-m", "scanside", "serve")
 
-_SLOTS: Final = 8
-
 
 def spawn(
     *options: str,
@@ -43,7 +41,7 @@ def spawn(
     stderr
         Where its log goes, as for `subprocess.Popen`.
     settings
-        As for `Client`; without `slots`, eight of them.
+        As for `Client`; `slots` are those that keep the server busy, unless they are given.
     """
     words = [*command, *options]
     if not pipes:
@@ -51,7 +49,7 @@ def spawn(
         with theirs:
             process = _started(words, theirs.fileno(), theirs.fileno(), stderr)
         end = ours.detach()
-        return Client(Stream(end, end), process, **{"slots": _SLOTS, **settings})
+        return Client(Stream(end, end), process, **{"slots": None, **settings})
     their_reader, writer = os.pipe()
     reader, their_writer = os.pipe()
     try:

@@ -32,6 +32,10 @@ START_S: Final = 60.0
 """Long enough to load models from a cold disk."""
 
 
+_SPARE: Final = 2
+"""Slots beyond the server's lanes, so that none waits for the client."""
+
+
 class Client:
     """A connection to a server. Not for several threads at once.
 
@@ -44,7 +48,7 @@ class Client:
     ordered
         Have answers come in the order of the requests.
     slots, slot_bytes
-        Shared memory; 0 slots for none.
+        Shared memory; 0 slots for none, and none for what keeps the server busy.
     timeout
         Seconds until the server must have said HELLO.
 
@@ -62,7 +66,7 @@ class Client:
         process: subprocess.Popen[bytes] | None = None,
         *,
         ordered: bool = False,
-        slots: int = 0,
+        slots: int | None = 0,
         slot_bytes: int = 2**20,
         timeout: float = START_S,
     ) -> None:
@@ -83,6 +87,8 @@ class Client:
             answer = self._ask(Kind.HELLO, hello, until, payload=b"scanside.serve.client")
             self.hello: Final = BODIES.server_hello.decode(answer.body)
             self.described: Final = answer.payload
+            if slots is None:
+                slots = min(self.hello.lanes + _SPARE, self.hello.max_in_flight)
             if slots and self.hello.flags & HelloFlag.SHARED_MEMORY:
                 self._attach(slots, slot_bytes, until)
         except BaseException:
