@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from scanside.readers.blobs import Blob
 
-__all__ = ["Frame", "Header", "Sop", "load", "read_header", "require_pydicom"]
+__all__ = ["Frame", "Header", "Sop", "load", "load_pixels", "read_header", "require_pydicom"]
 
 MAX_FRAMES: Final = 4096
 """Frames of a file: over ten times the slices of a brain at 0.5 mm."""
@@ -35,6 +35,7 @@ _PREFIX_AT: Final = 128
 _META_GROUP: Final = b"\x02\x00"
 _LONG_VRS: Final = (b"OB", b"OW", b"OF", b"SQ", b"UN", b"UT")
 _BREAKS_OFF: Final = "End of file reached"
+_DESCRIBING_PIXELS: Final = 0x0028
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
 
@@ -94,6 +95,8 @@ class Header:
         One for each frame.
     rows, columns
         Matrix.
+    pixels_at
+        Where in the file its pixel data begin, or where the file ends.
     """
 
     blob: Blob
@@ -106,6 +109,7 @@ class Header:
     rows: int
     columns: int
     frames: tuple[Frame, ...]
+    pixels_at: int
 
     @property
     def enhanced(self) -> bool:
@@ -128,8 +132,8 @@ def require_pydicom() -> ModuleType:
     return pydicom
 
 
-def load(data: bytes, source: str, *, pixels: bool) -> Dataset:
-    """Parse a DICOM file that is in memory.
+def load(data: bytes, source: str) -> Dataset:
+    """Parse a DICOM file that is in memory, pixel data included.
 
     Parameters
     ----------
@@ -137,14 +141,17 @@ def load(data: bytes, source: str, *, pixels: bool) -> Dataset:
         The whole file.
     source
         What to call it.
-    pixels
-        Whether the pixel data are wanted too.
 
     Raises
     ------
     InputError
         If it is no DICOM file, is deflated, or cannot be parsed.
     """
+    return _parse(data, source, pixels=True)[0]
+
+
+def _parse(data: bytes, source: str, *, pixels: bool) -> tuple[Dataset, int]:
+    """Parse a file; return it, and where the parser stopped."""
     pydicom = require_pydicom()
     if data[_PREFIX_AT : _PREFIX_AT + 4] != _PREFIX:
         raise InputError(f"{source}: this is no DICOM file", accepted="files of DICOM PS3.10")
@@ -159,12 +166,49 @@ def load(data: bytes, source: str, *, pixels: bool) -> Dataset:
     with refusing(source, "the file"), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         dataset: Dataset = pydicom.dcmread(buffer, stop_before_pixels=not pixels)
-        lost = "PixelData" not in dataset if pixels else _lacks_pixels(dataset, data, buffer.tell())
+        at = buffer.tell()
+        lost = "PixelData" not in dataset if pixels else _lacks_pixels(dataset, data, at)
     # Where an element is longer than the file pydicom drops it, or all, and only warns.
     if lost or any(str(warning.message).startswith(_BREAKS_OFF) for warning in said):
-        raise InputError(
-            f"{source}: the file breaks off, or holds no pixel data", accepted="whole files"
-        )
+        raise _broken_off(source)
+    return dataset, at
+
+
+def load_pixels(data: bytes, header: Header) -> Dataset:
+    """Parse the pixel data of a file whose header is there.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    header
+        What `read_header` made of it.
+
+    Returns
+    -------
+    Dataset
+        A new one: what describes the pixel data, and they.
+
+    Raises
+    ------
+    InputError
+        If the pixel data are not there, or not whole: the file has changed since.
+    """
+    from pydicom.filereader import read_dataset
+
+    source = header.blob.source
+    buffer = io.BytesIO(data)
+    buffer.seek(header.pixels_at)
+    with refusing(source, "the pixel data"):
+        encoding = _encoding(header.dataset)
+        if not pixel_data_whole(data, header.pixels_at, encoding):
+            raise _broken_off(source)
+        found = read_dataset(buffer, encoding.implicit, encoding.little)
+        if "PixelData" not in found:
+            raise _broken_off(source)
+        dataset = header.dataset.group_dataset(_DESCRIBING_PIXELS)
+        dataset.update(found)
+        dataset.file_meta = header.dataset.file_meta
     return dataset
 
 
@@ -176,7 +220,7 @@ def read_header(blob: Blob) -> Header:
     InputError
         If the file cannot be read or parsed, or declares more frames than are accepted.
     """
-    dataset = load(blob.read(), blob.source, pixels=False)
+    dataset, pixels_at = _parse(blob.read(), blob.source, pixels=False)
     with refusing(blob.source, "the header"):
         sop_class = text(dataset, "SOPClassUID")
         return Header(
@@ -190,6 +234,7 @@ def read_header(blob: Blob) -> Header:
             rows=integer(dataset, "Rows") or 0,
             columns=integer(dataset, "Columns") or 0,
             frames=_frames(dataset, sop_class, blob.source),
+            pixels_at=pixels_at,
         )
 
 
@@ -197,9 +242,18 @@ def _lacks_pixels(dataset: Dataset, data: bytes, at: int) -> bool:
     """Tell whether an image's pixel data, which begin here, are not all in the file."""
     if text(dataset, "SOPClassUID") not in ("", *Sop.IMAGES):
         return False
+    return not pixel_data_whole(data, at, _encoding(dataset))
+
+
+def _encoding(dataset: Dataset) -> Encoding:
     implicit, little = dataset.original_encoding
-    encoding = Encoding(implicit=bool(implicit), little=little is not False)
-    return not pixel_data_whole(data, at, encoding)
+    return Encoding(implicit=bool(implicit), little=little is not False)
+
+
+def _broken_off(source: str) -> InputError:
+    return InputError(
+        f"{source}: the file breaks off, or holds no pixel data", accepted="whole files"
+    )
 
 
 def _transfer_syntax(data: bytes) -> str:

@@ -40,7 +40,7 @@ def main() -> None:
         data = sys.stdin.buffer.read(LENGTH.unpack(prefix)[0])
         body = b""
         try:
-            pixels = decode(load(data, "", pixels=True), "", in_helper=True)
+            pixels = decode(load(data, ""), "", in_helper=True)
         except InputError as error:
             head: dict[str, object] = {
                 "given": error.given, "accepted": error.accepted, "remedy": error.remedy,

@@ -16,7 +16,7 @@ from scanside.discretion import refusing
 from scanside.errors import ExtraNotInstalledError, InputError
 from scanside.preprocess import MAX_SIDE
 from scanside.readers.dicom.codestream import Declared, jpeg2000_size, jpeg_size
-from scanside.readers.dicom.header import load
+from scanside.readers.dicom.header import load_pixels
 from scanside.readers.dicom.values import integer, text
 from scanside.study.volume import MAX_VOXELS
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-    from scanside.readers.blobs import Blob
+    from scanside.readers.dicom.header import Header
 
 __all__ = ["Layout", "check_layout", "decode", "decode_files"]
 
@@ -151,6 +151,12 @@ def decode(dataset: Dataset, source: str, *, in_helper: bool = False) -> NDArray
         If the data are not accepted, damaged, or fewer than declared.
     """
     layout = check_layout(dataset, source)
+    return _decoded(dataset, layout, source, in_helper=in_helper)
+
+
+def _decoded(
+    dataset: Dataset, layout: Layout, source: str, *, in_helper: bool = False
+) -> NDArray[np.generic]:
     with refusing(source, "the pixel data"):
         syntax = text(dataset.file_meta, "TransferSyntaxUID")
         codec = _CODECS[syntax]
@@ -161,8 +167,8 @@ def decode(dataset: Dataset, source: str, *, in_helper: bool = False) -> NDArray
         return _frames(dataset, layout, syntax, codec, source)
 
 
-def decode_files(blobs: Sequence[Blob]) -> Iterator[NDArray[np.generic]]:
-    """Decode the pixel data of files of one series.
+def decode_files(headers: Sequence[Header]) -> Iterator[NDArray[np.generic]]:
+    """Decode the pixel data of files of one series, whose headers are not parsed again.
 
     Yields
     ------
@@ -176,10 +182,10 @@ def decode_files(blobs: Sequence[Blob]) -> Iterator[NDArray[np.generic]]:
     ExtraNotInstalledError
         If the decoder is not installed.
     """
-    for blob in blobs:
-        data = blob.read()
-        dataset = load(data, blob.source, pixels=True)
-        check_layout(dataset, blob.source)
+    for header in headers:
+        source, data = header.blob.source, header.blob.read()
+        dataset = load_pixels(data, header)
+        layout = check_layout(dataset, source)
         codec = _CODECS[text(dataset.file_meta, "TransferSyntaxUID")]
         if find_spec(codec.module) is None:
             raise ExtraNotInstalledError(
@@ -188,9 +194,9 @@ def decode_files(blobs: Sequence[Blob]) -> Iterator[NDArray[np.generic]]:
         if codec.in_helper:
             from scanside.readers.dicom.helper import decode_in_helper
 
-            yield decode_in_helper(data, blob.source)
+            yield decode_in_helper(data, source)
         else:
-            yield decode(dataset, blob.source)
+            yield _decoded(dataset, layout, source)
 
 
 def _check_frames(

@@ -122,9 +122,7 @@ class Series:
         place = np.argsort(ordered.order)
         volume: NDArray[np.generic] | None = None
         at = 0
-        for header, pixels in zip(
-            self.headers, decode_files([header.blob for header in self.headers]), strict=True
-        ):
+        for header, pixels in zip(self.headers, decode_files(self.headers), strict=True):
             if volume is None:
                 volume = np.empty(ordered.grid.shape, pixels.dtype)
             count = len(header.frames)
