@@ -1,7 +1,9 @@
 """What a DICOM study costs, part by part, from files to report and segmentation.
 
-Each round is a process of its own, so that every import and every first call is paid for. Beside
-it, `scanside bench --scenario stream` on the same slices as images says what the models alone cost.
+Each round is a process of its own, so that every import and every first call is paid for. The
+study is read beside the loading of bundle and models, as ``scanside run`` does it. What loading
+costs without it, in a process of its own too, and what the models cost by `scanside bench
+--scenario stream` on the same slices as images, are measured in the same way; all else is the rest.
 Each line of the output is one JSON object.
 """
 
@@ -18,9 +20,6 @@ from pathlib import Path
 
 SCANSIDE = [sys.executable, "-m", "scanside"]
 
-REST = ("headers", "assemble", "records and pictures", "write")
-"""What is neither Python and scanside starting, nor bundle and models loading, nor the models."""
-
 
 def main() -> None:
     """Run the rounds and print a line for each part of the answer."""
@@ -28,27 +27,26 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a labelled dataset, a folder a patient")
     parser.add_argument("--patient", help="[default: the first one with 28 slices]")
     parser.add_argument("--rounds", type=int, default=5, help="[default: 5]")
-    parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs="*", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
-        print(json.dumps(one_round(*arguments.child)))
+    if arguments.child is not None:
+        print(json.dumps(one_round(*arguments.child) if arguments.child else loading_alone()))
         return
     patient = arguments.patient or first_of(arguments.folder, 28)
     with tempfile.TemporaryDirectory() as scratch:
         study = Path(scratch) / "study"
         make = [*SCANSIDE, "data", "to-dicom", arguments.folder, "--patient", patient]
         quietly([*make, "--output", study], check=True)
-        rounds = []
+        rounds, loads = [], []
         for number in range(arguments.rounds + 1):
-            child = [sys.executable, __file__, arguments.folder, "--child", study]
-            done = subprocess.run(
-                [*child, Path(scratch) / f"out{number}"], check=True, stdout=subprocess.PIPE
-            )
-            rounds.append(json.loads(done.stdout))
+            rounds.append(child(study, Path(scratch) / f"out{number}"))
+            loads.append(child())
         bench = models_alone(arguments.folder / patient, Path(scratch) / "bench.json")
-    kept = rounds[1:]  # the first one fills the file cache
-    parts = {name: statistics.median(each[name] for each in kept) for name in kept[0]}
-    rest = statistics.median(sum(each[name] for name in REST) for each in kept)
+    # The first ones fill the file cache.
+    parts = {name: statistics.median(each[name] for each in rounds[1:]) for name in rounds[0]}
+    loading = statistics.median(each["load"] for each in loads[1:])
+    others = ("imports", "analyse: models")
+    rest = statistics.median(each["total"] - sum(each[n] for n in others) for each in rounds[1:])
     slices, segmented = int(parts.pop("slices")), int(parts.pop("segmented"))
     alone = (slices * bench["classify"] + segmented * bench["segment"]) / 1e3
     print(json.dumps({"case": "bench", **bench}))
@@ -61,10 +59,20 @@ def main() -> None:
                 "slices": slices,
                 "segmented": segmented,
                 "models / scanside bench": round(parts["models"] / alone, 3),
-                "rest, seconds": round(rest, 3),
+                "load bundle and models alone, seconds": round(loading, 3),
+                "rest, seconds": round(rest - loading, 3),
             }
         )
     )
+
+
+def child(*places: Path) -> dict[str, float]:
+    """Do a round in a process of its own; without places, load bundle and models alone."""
+    done = subprocess.run(
+        [sys.executable, __file__, ".", "--child", *places], check=True, stdout=subprocess.PIPE
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def quietly(command: list[str | Path], *, check: bool) -> None:
@@ -102,53 +110,68 @@ def models_alone(folder: Path, file: Path) -> dict[str, float]:
     }
 
 
+def loading_alone() -> dict[str, float]:
+    """Time what a run does before its first slice if there is no study to read."""
+    from scanside.bundle import open_bundle
+    from scanside.pipeline import Pipeline
+
+    start = time.perf_counter()
+    Pipeline.open(open_bundle(), backend="cpu", streaming=True)
+    return {"load": time.perf_counter() - start}
+
+
 def one_round(study: Path, output: Path) -> dict[str, float]:
     """Do what ``scanside run STUDY --output OUTPUT`` does, and time its parts."""
     clock = time.perf_counter
     marks = [clock()]
+    from concurrent.futures import ThreadPoolExecutor
+
     from scanside.bundle import open_bundle
     from scanside.cli.results import ResultOptions, StudyWriter
-    from scanside.cli.studies import StudyOptions, choose_studies
+    from scanside.cli.studies import analyse_studies, read_studies
+    from scanside.cli.studyoptions import StudyOptions
     from scanside.pipeline import Pipeline
     from scanside.readers.discover import discover
     from scanside.writers.files import OutputFolder
     from scanside.writers.records import record_writer
 
     marks.append(clock())
-    bundle = open_bundle()
-    marks.append(clock())
     options, folder = StudyOptions(), OutputFolder(output)
-    chosen = choose_studies(discover([study], studies=True).studies, options)
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(
+            lambda: (clock(), read_studies(discover([study], studies=True).studies, options),
+                     clock())
+        )  # fmt: skip
+        bundle = open_bundle()
+        pipeline = Pipeline.open(bundle, backend="cpu", streaming=True)
+        marks.append(clock())
+        begun, read, ended = reading.result()
     marks.append(clock())
-    writer = StudyWriter(ResultOptions(), folder, chosen.kinds, options.settings)
-    pipeline = Pipeline.open(bundle, backend="cpu", streaming=True)
-    marks.append(clock())
-    from scanside.assembly.assemble import assemble
-    from scanside.studyrun import analyse_study
-
-    assembled = assemble(chosen.studies[0])
-    marks.append(clock())
+    writer = StudyWriter(ResultOptions(), folder, read.chosen.kinds, options.settings)
     with folder.open_results() as lines:
         records = record_writer("jsonl", lines, name="results")
-        findings = analyse_study(
-            assembled,
+        ((name, findings),) = analyse_studies(
+            read,
             pipeline,
-            pictures="study_1",
             output=folder,
+            stop=lambda: False,
             seen=lambda analysed: records.write(analysed.record),
         )
     marks.append(clock())
-    writer.write(findings, "study_1", bundle, pipeline)
+    writer.write(findings, name, bundle, pipeline)
     marks.append(clock())
-    names = ("imports", "bundle", "headers", "load models", "assemble", "analyse", "write")
+    names = ("imports", "load", "wait for the study", "analyse", "write")
     parts = {name: b - a for name, a, b in zip(names, marks, marks[1:], strict=False)}
     spent = [each.timings_ms for each in findings.records]
     models = sum(each["classify"] + each.get("segment", 0.0) for each in spent) / 1e3
+    # Lanes work side by side: what their models take together, and their share of the time.
+    share = min(models / pipeline.backend.lanes, parts["analyse"])
     return {
         **parts,
-        # Lanes work side by side: what their models take together, and their share of the time.
+        "analyse: models": share,
+        "analyse: records and pictures": parts["analyse"] - share,
+        "read the study, beside loading": ended - begun,
         "models": models,
-        "records and pictures": max(0.0, parts["analyse"] - models / pipeline.backend.lanes),
         "total": marks[-1] - marks[0],
         "slices": len(findings.records),
         "segmented": sum(each.segmented for each in findings.records),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,13 +19,13 @@ from scanside.cli.results import ResultOptions, StudyWriter, result_options
 from scanside.cli.sinks import Sinks
 from scanside.cli.studies import (
     ChosenStudies,
-    StudyOptions,
+    ReadStudies,
     analyse_studies,
     choose_studies,
-    named_series,
-    study_options,
+    read_studies,
 )
 from scanside.cli.studies import explain as explain_studies
+from scanside.cli.studyoptions import StudyOptions, named_series, study_options
 from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, worst_exit_code
 from scanside.lanes import Analysed
 from scanside.pipeline import Pipeline
@@ -61,8 +62,8 @@ class _Job(NamedTuple):
         The output folder; none for records on stdout alone.
     form
         One of `FORMATS`.
-    options, study_options
-        How slices are read and measured, and how studies are.
+    options
+        How slices are read and measured.
     page, note
         Whether the output folder gets an HTML page, and a sentence for its head.
     """
@@ -70,7 +71,6 @@ class _Job(NamedTuple):
     output: OutputFolder | None
     form: str
     options: Options
-    study_options: StudyOptions
     page: bool
     note: str
 
@@ -142,6 +142,10 @@ def run(  # noqa: PLR0913 - one parameter an option
         return 0
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_interrupt())
+        found = _discover(inputs)
+        # Studies are read beside bundle and models, whose loading leaves the interpreter free.
+        reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="scanside-studies"))
+        reading = reader.submit(read_studies, found.studies, studies)
         opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
         folder = None
         if output is not None:
@@ -150,19 +154,18 @@ def run(  # noqa: PLR0913 - one parameter an option
             output=folder,
             form=form or ("text" if sys.stdout.isatty() else "jsonl"),
             options=Options(window, fill_missing, spacing),
-            study_options=studies,
             page=page,
             note=note,
         )
-        found = _discover(inputs)
-        work = _Work(found, choose_studies(found.studies, studies))
+        several = len(found.files) > 1 or bool(found.studies or named)
+        pipeline = stack.enter_context(
+            Pipeline.open(opened, backend=backend, precision=precision, streaming=several)
+        )
+        work = _Work(found, reading.result())
         if work.chosen.studies and window is not None:
             raise click.UsageError("--window is for images: see --series-window for studies")
         results = ResultOptions(forms, uid_root, created)
         writer = StudyWriter(results, folder, work.chosen.kinds, studies.settings)
-        pipeline = stack.enter_context(
-            Pipeline.open(opened, backend=backend, precision=precision, streaming=work.slices > 1)
-        )
         if pipeline.fallback is not None:
             click.echo(f"scanside: using {pipeline.backend.name}: {pipeline.fallback}", err=True)
         if pipeline.reason is not None:
@@ -184,12 +187,17 @@ class _Work(NamedTuple):
     ----------
     found
         Image files, and what could not be looked at.
-    chosen
-        Studies.
+    studies
+        Studies, the first of them read.
     """
 
     found: Discovery
-    chosen: ChosenStudies
+    studies: ReadStudies
+
+    @property
+    def chosen(self) -> ChosenStudies:
+        """Studies as far as their headers tell."""
+        return self.studies.chosen
 
     @property
     def slices(self) -> int:
@@ -238,9 +246,8 @@ def _execute(
             for analysed in _analysed_files(work.found, job, pipeline, stop):
                 seen(analysed)
             for name, findings in analyse_studies(
-                work.chosen,
+                work.studies,
                 pipeline,
-                job.study_options,
                 output=job.output,
                 stop=stop.is_set,
                 seen=seen,

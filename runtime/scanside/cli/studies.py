@@ -4,69 +4,36 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
-
-import click
+from itertools import chain, islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from scanside.errors import InputError, UsageError
 from scanside.lanes import Analysed
-from scanside.preprocess import CHANNELS
 from scanside.readers.discover import discover
 from scanside.records import SliceResult
-from scanside.study.volume import WINDOW_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from scanside.assembly.candidates import Candidate
     from scanside.assembly.choose import Chosen, Placed
+    from scanside.cli.studyoptions import StudyOptions
     from scanside.pipeline import Pipeline
     from scanside.readers.blobs import StudyFile
-    from scanside.study.model import Findings, SourceKind
-    from scanside.study.volume import WindowRule
+    from scanside.study.model import Findings, SourceKind, Study
     from scanside.writers.files import OutputFolder
 
 __all__ = [
+    "Assembled",
     "ChosenStudies",
-    "StudyOptions",
+    "ReadStudies",
     "analyse_studies",
+    "assemble_studies",
     "choose_studies",
     "explain",
-    "named_series",
-    "study_options",
+    "read_studies",
 ]
-
-F = TypeVar("F", bound="Callable[..., Any]")
-
-_SEQUENCES: Final = dict(zip(("pre", "flair", "post"), CHANNELS, strict=True))
-"""Options and the sequences that they name."""
-
-
-class StudyOptions(NamedTuple):
-    """How studies are read.
-
-    Attributes
-    ----------
-    rules
-        The site's rules; none for those that ship.
-    fill
-        Let FLAIR stand in for a missing sequence.
-    window
-        How each series' window is chosen.
-    named
-        Files and folders by sequence, from ``--pre``, ``--flair`` and ``--post``.
-    """
-
-    rules: Path | None = None
-    fill: bool = False
-    window: WindowRule = "auto"
-    named: Mapping[str, Path] = {}
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        """What changes results, beside the files that were chosen, each as ``name=value``."""
-        return (f"series-window={self.window}", *(["fill-missing=yes"] if self.fill else []))
 
 
 class ChosenStudies(NamedTuple):
@@ -99,32 +66,37 @@ class ChosenStudies(NamedTuple):
         return [study.series["FLAIR"] for study in self.studies if study.error is None]
 
 
-def study_options(command: F) -> F:
-    """Add ``--pre``, ``--flair``, ``--post``, ``--rules``, ``--series-window``, ``--explain``."""
-    place = click.Path(path_type=Path)
-    for option in (
-        click.option(
-            "--explain", is_flag=True, help="Say what becomes of each series, and analyse nothing."
-        ),
-        click.option(
-            "--series-window",
-            type=click.Choice(WINDOW_RULES),
-            default="auto",
-            show_default=True,
-            help="Window of a DICOM or NIfTI series: the file's own, one made of all its values,"
-            " or the file's where it covers them.",
-        ),
-        click.option("--rules", type=place, help="TOML file that says which series is which."),
-        click.option("--post", type=place, help="The post-contrast series, whatever its name."),
-        click.option("--flair", type=place, help="The FLAIR series, whatever its name."),
-        click.option(
-            "--pre",
-            type=place,
-            help="The pre-contrast series: a file or folder of DICOM or NIfTI; with --flair.",
-        ),
-    ):
-        command = option(command)
-    return command
+class Assembled(NamedTuple):
+    """A study that was decoded.
+
+    Attributes
+    ----------
+    source
+        What records call it.
+    study
+        The study, or why it is refused.
+    read_ms
+        Milliseconds that it took.
+    """
+
+    source: str
+    study: Study | InputError
+    read_ms: float
+
+
+class ReadStudies(NamedTuple):
+    """The studies of a run, the first of them decoded.
+
+    Attributes
+    ----------
+    chosen
+        All of them.
+    assembled
+        Each once, in their order; those after the first are decoded when they are asked for.
+    """
+
+    chosen: ChosenStudies
+    assembled: Iterator[Assembled]
 
 
 def choose_studies(files: Iterable[StudyFile], options: StudyOptions) -> ChosenStudies:
@@ -185,25 +157,59 @@ def explain(chosen: ChosenStudies) -> Iterator[str]:
         yield f"{source}: {reason}"
 
 
-def analyse_studies(
-    chosen: ChosenStudies,
-    pipeline: Pipeline,
-    options: StudyOptions,
-    *,
-    output: OutputFolder | None,
-    stop: Callable[[], bool],
-    seen: Callable[[Analysed], None],
-) -> Iterator[tuple[str, Findings]]:
-    """Assemble and analyse studies, one after the other.
+def assemble_studies(chosen: ChosenStudies, options: StudyOptions) -> Iterator[Assembled]:
+    """Decode studies and bring each to one grid, one after the other.
 
     Parameters
     ----------
     chosen
         The studies.
-    pipeline
-        The loaded pipeline.
     options
         How studies are read.
+    """
+    if not chosen.studies:
+        return
+    from scanside.assembly.assemble import assemble
+
+    for study in chosen.studies:
+        started = time.perf_counter()
+        made: Study | InputError
+        try:
+            made = assemble(study, window=options.window)
+        except InputError as error:
+            made = error
+        yield Assembled(study.name, made, (time.perf_counter() - started) * 1e3)
+
+
+def read_studies(files: Iterable[StudyFile], options: StudyOptions) -> ReadStudies:
+    """Choose the series of every study, and assemble the first: what can be done before models.
+
+    Parameters
+    ----------
+    files, options
+        As for `choose_studies`, with its errors.
+    """
+    chosen = choose_studies(files, options)
+    assembled = assemble_studies(chosen, options)
+    return ReadStudies(chosen, chain(tuple(islice(assembled, 1)), assembled))
+
+
+def analyse_studies(
+    read: ReadStudies,
+    pipeline: Pipeline,
+    *,
+    output: OutputFolder | None,
+    stop: Callable[[], bool],
+    seen: Callable[[Analysed], None],
+) -> Iterator[tuple[str, Findings]]:
+    """Analyse studies, one after the other.
+
+    Parameters
+    ----------
+    read
+        The studies.
+    pipeline
+        The loaded pipeline.
     output
         Where pictures are written.
     stop
@@ -216,28 +222,23 @@ def analyse_studies(
     str, Findings
         For each study that was analysed: what names of its files begin with, and its findings.
     """
-    for source, reason in chosen.unreadable:
+    for source, reason in read.chosen.unreadable:
         seen(_rejected(source, reason))
-    if not chosen.studies:
+    if not read.chosen.studies:
         return
-    from scanside.assembly.assemble import assemble
     from scanside.studyrun import analyse_study
 
-    for number, study in enumerate(chosen.studies, 1):
+    for number, (source, study, read_ms) in enumerate(read.assembled, 1):
         if stop():
             return
-        started = time.perf_counter()
-        try:
-            assembled = assemble(study, window=options.window)
-        except InputError as error:
-            seen(_rejected(study.name, str(error)))
+        if isinstance(study, InputError):
+            seen(_rejected(source, str(study)))
             continue
-        read_ms = (time.perf_counter() - started) * 1e3
         name = f"study_{number}"
         yield (
             name,
             analyse_study(
-                assembled,
+                study,
                 pipeline,
                 read_ms=read_ms,
                 pictures=name,
@@ -269,20 +270,3 @@ def _only_series(path: Path) -> Candidate:
             remedy="name the folder of that series alone",
         )
     return series[0]
-
-
-def named_series(given: Mapping[str, Path | None]) -> dict[str, Path]:
-    """Return what ``--pre``, ``--flair`` and ``--post`` name, by sequence.
-
-    Raises
-    ------
-    UsageError
-        If FLAIR is not among them.
-    """
-    named = {_SEQUENCES[option]: path for option, path in given.items() if path is not None}
-    if named and "FLAIR" not in named:
-        raise UsageError(
-            "--pre or --post was given without --flair",
-            accepted="--flair, with --pre and --post (or --fill-missing)",
-        )
-    return named
