@@ -23,6 +23,7 @@ from pydicom import dcmwrite
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from mr import instance
+from node.pdus import ACCEPT, association_request
 from nodes import Pacs, analysed, configuration, free_port, running, scanner, until
 from scanside.errors import BackendError, DeviceLostError, OutputError
 from scanside.listen.config import parse_listen_config
@@ -394,6 +395,24 @@ def test_hostile_connections_end_and_disturb_nobody(tmp_path: Path) -> None:
         good.release()
         until(lambda: node._receiver.connections == 0)
     assert state(tmp_path / "s").instances == 5
+
+
+@pytest.mark.parametrize("kind", ["command", "data set"])
+def test_a_message_without_end_is_ended(tmp_path: Path, kind: str) -> None:
+    port = free_port()
+    control = b"\x01" if kind == "command" else b"\x00"  # not the last fragment
+    item = b"\x01" + control + bytes(100_000)
+    pdu = b"\x04\x00" + (len(item) + 4).to_bytes(4, "big") + len(item).to_bytes(4, "big") + item
+    more = "[limits]\nobject_mb = 1\n"
+    with (
+        running(configuration(tmp_path / "s", port=port, more=more)) as node,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+    ):
+        connection.sendall(association_request())
+        assert connection.recv(4096)[0] == ACCEPT
+        with pytest.raises(OSError, match="reset|pipe"):
+            connection.sendall(pdu * 100)
+        until(lambda: node._receiver.connections == 0)
 
 
 @pytest.fixture(scope="module")

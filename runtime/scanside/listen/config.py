@@ -95,6 +95,11 @@ class Peer(_Part, frozen=True, kw_only=True):
     ae_title: AeTitle
     addresses: Annotated[tuple[str, ...], Meta(min_length=1)]
 
+    def __post_init__(self) -> None:
+        """Refuse an address that is none."""
+        for address in self.addresses:
+            ipaddress.ip_network(address)  # ValueError names the address
+
 
 class Destination(_Part, frozen=True, kw_only=True):
     """Where results are sent.
@@ -187,6 +192,11 @@ class StudyRules(_Part, frozen=True, kw_only=True):
     series_rules: str | None = None
     fill_missing: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a deadline before the first look."""
+        if self.deadline_seconds < self.quiet_seconds:
+            raise ValueError("deadline_seconds is below quiet_seconds")
+
 
 class Retry(_Part, frozen=True, kw_only=True):
     """How delivery is tried again.
@@ -272,11 +282,6 @@ class ListenConfig(_Part, frozen=True, kw_only=True):
         names = [destination.name for destination in self.destinations]
         if len(set(names)) != len(names):
             raise ValueError(f"two destinations have one name: {sorted(names)}")
-        if self.study.deadline_seconds < self.study.quiet_seconds:
-            raise ValueError("study.deadline_seconds is below study.quiet_seconds")
-        for peer in self.peers:
-            for address in peer.addresses:
-                ipaddress.ip_network(address)  # ValueError names the address
 
 
 def read_listen_config(path: Path) -> ListenConfig:

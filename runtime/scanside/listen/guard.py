@@ -107,7 +107,8 @@ class _GuardedSocket(AssociationSocket):
         if nr_bytes > max(limits.pdu_bytes, _LONGEST_OTHER):
             raise ConnectionAbortedError(f"a PDU of {nr_bytes} bytes was announced")
         message = dimse.message
-        so_far = 0 if message is None or message.data_set is None else message.data_set.tell()
+        parts = [] if message is None else [message.encoded_command_set, message.data_set]
+        so_far = sum(part.tell() for part in parts if part is not None)
         if so_far + nr_bytes > limits.object_mb * 1_000_000:
             raise ConnectionAbortedError(f"an object of more than {limits.object_mb} MB")
         if dimse.msg_queue.qsize() > _WAITING:
@@ -211,6 +212,14 @@ class GuardedServer(ThreadedAssociationServer):
         connection.close()
         raise ConnectionRefusedError(f"a connection from {host}")
 
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Begin to serve a connection in a thread of its own."""
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread can be made: `socketserver` closes the connection
+            self._left(client_address)
+            raise
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """Serve a connection; the TLS handshake is here, so that it holds up nobody else."""
         try:
@@ -221,11 +230,14 @@ class GuardedServer(ThreadedAssociationServer):
         except OSError:
             self.shutdown_request(request)
         finally:
-            host = str(client_address[0])
-            with self._lock:
-                self._connections[host] -= 1
-                if not self._connections[host]:
-                    del self._connections[host]
+            self._left(client_address)
+
+    def _left(self, client_address: tuple[Any, ...]) -> None:
+        host = str(client_address[0])
+        with self._lock:
+            self._connections[host] -= 1
+            if not self._connections[host]:
+                del self._connections[host]
 
     def judge(self, request: A_ASSOCIATE, host: str) -> tuple[int, int, int] | None:
         """Return why a requested association is rejected; none if it is not.

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import stat
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from scanside.errors import OutputError
@@ -114,13 +114,11 @@ class Store:
         make_private_folder(folder)
         try:
             _check_private(folder)
-            self._claim = _claimed(folder)
-            # SQLite would make it by the umask, and gives its companions the same mode.
-            os.close(os.open(folder / "spool.sqlite", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._connection = sqlite3.connect(
-                folder / "spool.sqlite", check_same_thread=False, isolation_level=None
-            )
-            self._prepare()
+            with ExitStack() as undo:
+                undo.callback(os.close, _claimed(folder))
+                self._connection = undo.enter_context(closing(_opened(folder)))
+                self._prepare()
+                self._open = undo.pop_all()
         except (OSError, sqlite3.Error) as error:
             raise OutputError(
                 f"{folder}: the spool can't be used: {error}", remedy="name another spool.folder"
@@ -193,8 +191,7 @@ class Store:
     def close(self) -> None:
         """Close the file; nothing can be done with it afterwards."""
         with self._lock:
-            self._connection.close()
-            os.close(self._claim)
+            self._open.close()
 
 
 @contextmanager
@@ -287,6 +284,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _opened(folder: Path) -> sqlite3.Connection:
+    # SQLite would make it by the umask, and gives its companions the same mode.
+    file = folder / "spool.sqlite"
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return sqlite3.connect(file, check_same_thread=False, isolation_level=None)
 
 
 def _check_private(folder: Path) -> None:

@@ -113,6 +113,11 @@ class Studies:
             predecessors=tuple(Predecessor(*report) for report in reports[1:]),
         )
 
+    def seconds_to_next(self) -> float:
+        """Return the seconds until a study is due, as far as is known; infinite without any."""
+        ((due,),) = self._store.read("SELECT min(due) FROM study WHERE state = 'receiving'")
+        return float("inf") if due is None else max(0.0, float(due) - self._now())
+
     def wait(self, claim: Claim, reason: str) -> None:
         """Look at an incomplete study again when something comes, or at its deadline."""
         with self._store.transaction() as cursor:

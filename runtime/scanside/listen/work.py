@@ -105,7 +105,7 @@ class Worker:
         stop
             Ends it after the study at hand.
         pause
-            Seconds between two looks when nothing is due.
+            Seconds between two looks when nothing is due, at most.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Worker:
         """
         while not stop.is_set():
             if not self.step():
-                stop.wait(pause)
+                stop.wait(min(pause, self._studies.seconds_to_next()))
 
     def step(self) -> bool:
         """Look at one study; return whether one was due.

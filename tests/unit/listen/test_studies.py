@@ -28,8 +28,11 @@ def test_a_study_is_due_when_nothing_has_come_for_a_while(place: Place) -> None:
     place.receive("1.2.2")
     place.clock.now += 9.9
     assert place.studies.claim() is None
+    assert place.studies.seconds_to_next() == pytest.approx(0.1)
     place.clock.now += 0.2
+    assert place.studies.seconds_to_next() == 0.0
     claim = place.claimed()
+    assert place.studies.seconds_to_next() == float("inf")
     assert (claim.revision, len(claim.files), claim.overdue) == (2, 2, False)
     assert place.studies.claim() is None  # it is taken
 
