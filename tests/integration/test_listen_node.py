@@ -30,6 +30,7 @@ from scanside.listen.config import parse_listen_config
 from scanside.listen.node import Node
 from scanside.listen.status import read_status
 from scanside.listen.store import read_only
+from scanside.listen.studies import Studies
 from scanside.listen.work import Analysis, NotYet
 
 if TYPE_CHECKING:
@@ -341,6 +342,31 @@ def test_a_defect_in_one_study_is_told_without_its_values(tmp_path: Path) -> Non
         until(lambda: "study failed" in log.read_text())
     assert "CANARY" not in log.read_text()
     assert "ValueError in" in log.read_text()
+
+
+def test_a_disk_that_fails_for_a_while_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setattr("scanside.listen.node._DISK_PAUSE", 0.1)
+    real, asked = Studies.fail, list[str]()
+
+    def fail(studies: Studies, claim: Claim, reason: str) -> bool:
+        asked.append(reason)
+        if len(asked) == 1:
+            raise OutputError("database or disk is full")
+        return real(studies, claim, reason)
+
+    def analyse(claim: Claim) -> Analysis:
+        if not asked:
+            raise OutputError("no space left")
+        return analysed(claim)
+
+    monkeypatch.setattr(Studies, "fail", fail)
+    with running(configuration(tmp_path / "s", port=port), analyse):
+        send(port, 1)
+        until(lambda: state(tmp_path / "s").studies["done"] == 1)
+    assert '"disk fails","thread":"work"' in (tmp_path / "s" / "audit.jsonl").read_text()
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scanside.discretion import LIBRARIES
+from scanside.errors import OutputError
 from scanside.listen.audit import Audit
 from scanside.listen.metrics import Metrics
 from scanside.listen.outbox import Outbox
@@ -41,6 +42,9 @@ _DRAIN: Final = 20.0
 
 _PURGE_EVERY: Final = 60.0
 """Seconds."""
+
+_DISK_PAUSE: Final = 10.0
+"""Seconds until a thread that could not use the disk tries again."""
 
 _SWITCH: Final = 0.0005
 """Seconds after which a thread that computes lets another one run. An answer takes some twenty
@@ -155,12 +159,22 @@ class Node:
     def _thread(self, name: str, work: Callable[[], object]) -> threading.Thread:
         def guarded() -> None:
             try:
-                work()
+                while not self._tried(name, work):
+                    self._stop.wait(_DISK_PAUSE)
             except BaseException as error:  # noqa: BLE001 - raised by `run`
                 self._failure = self._failure or error
                 self.stop()
 
         return threading.Thread(target=guarded, name=f"scanside-{name}")
+
+    def _tried(self, name: str, work: Callable[[], object]) -> bool:
+        """Do a thread's work; return whether it is over, rather than kept up by the disk."""
+        try:
+            work()
+        except OutputError as error:  # a full disk is full for a while: ending would mend nothing
+            self._audit.write("disk fails", thread=name, reason=str(error))
+            return self._stop.is_set()
+        return True
 
     def _purge(self) -> None:
         while not self._stop.wait(_PURGE_EVERY):

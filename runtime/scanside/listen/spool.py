@@ -18,13 +18,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from scanside.errors import OutputError
-from scanside.listen.store import (
-    RECEIVED,
-    RESULTS,
-    SpoolFullError,
-    make_private_folder,
-    sync_folder,
-)
+from scanside.listen.folder import make_private_folder, sync_folder
+from scanside.listen.store import RECEIVED, RESULTS, SpoolFullError
 from scanside.privatefile import replace_file
 
 if TYPE_CHECKING:

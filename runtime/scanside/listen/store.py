@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import threading
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from scanside.errors import OutputError
+from scanside.listen.folder import check_private, claimed, make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,10 +21,8 @@ __all__ = [
     "SCHEMA_VERSION",
     "SpoolFullError",
     "Store",
-    "make_private_folder",
     "read_only",
     "revive",
-    "sync_folder",
 ]
 
 SCHEMA_VERSION: Final = 1
@@ -113,9 +111,9 @@ class Store:
         self._lock: Final = threading.RLock()
         make_private_folder(folder)
         try:
-            _check_private(folder)
+            check_private(folder)
             with ExitStack() as undo:
-                undo.callback(os.close, _claimed(folder))
+                undo.callback(os.close, claimed(folder))
                 self._connection = undo.enter_context(closing(_opened(folder)))
                 self._prepare()
                 self._open = undo.pop_all()
@@ -261,58 +259,8 @@ def revive(folder: Path, now: float) -> tuple[int, int]:
     return objects, studies
 
 
-def make_private_folder(folder: Path) -> None:
-    """Make a folder for this user alone, durably.
-
-    Raises
-    ------
-    OutputError
-        If it can't be made.
-    """
-    try:
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync_folder(folder.parent)
-    except OSError as error:
-        raise OutputError(f"{folder}: {error.strerror or error}") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, as a file's own fsync does not."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _opened(folder: Path) -> sqlite3.Connection:
     # SQLite would make it by the umask, and gives its companions the same mode.
     file = folder / "spool.sqlite"
     os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     return sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-
-
-def _check_private(folder: Path) -> None:
-    found = folder.stat()
-    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise OutputError(
-            f"{folder}: it is of user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):o}",
-            accepted=f"of user {os.geteuid()}, mode 700: it holds patients' images",
-            remedy="chown and chmod 700 it",
-        )
-
-
-def _claimed(folder: Path) -> int:
-    """Take the spool for this process, as long as it lives."""
-    import fcntl
-
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise OutputError(
-            f"{folder}: another node has this spool", remedy="stop it, or name another spool.folder"
-        ) from None
-    return descriptor

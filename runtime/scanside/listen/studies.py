@@ -113,6 +113,11 @@ class Studies:
             predecessors=tuple(Predecessor(*report) for report in reports[1:]),
         )
 
+    def put_back(self) -> None:
+        """Have a study that is claimed looked at again: the disk failed when it was to be noted."""
+        with self._store.transaction() as cursor:
+            cursor.execute("UPDATE study SET state = 'receiving' WHERE state = 'processing'")
+
     def seconds_to_next(self) -> float:
         """Return the seconds until a study is due, as far as is known; infinite without any."""
         ((due,),) = self._store.read("SELECT min(due) FROM study WHERE state = 'receiving'")

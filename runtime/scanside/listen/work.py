@@ -111,7 +111,10 @@ class Worker:
         ------
         BackendError
             If the backend fails again and again.
+        OutputError
+            If the disk fails; it can be called again.
         """
+        self._studies.put_back()
         while not stop.is_set():
             if not self.step():
                 stop.wait(min(pause, self._studies.seconds_to_next()))
