@@ -22,6 +22,11 @@ def status_text(status: SpoolStatus) -> str:
         "studies       " + _counts(status.studies),
         "results       " + (_counts(status.results) or "none")
         + (f", {status.superseded} superseded" if status.superseded else ""),
+        *(
+            [f"first result  {status.first_result_seconds:,.1f} s after a study's last object"]
+            if status.first_result_seconds is not None
+            else []
+        ),
         f"spool         {status.instances:,} objects, {status.aside:,} set aside,"
         f" {status.bytes / 1e6:,.1f} MB",
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -67,6 +68,9 @@ class SpoolStatus(Struct, frozen=True, kw_only=True):
         Numbers of current results by outcome.
     superseded
         Number of results that a later one has replaced.
+    first_result_seconds
+        From the last object of a study to the first delivery of its result, the median of the
+        latest hundred; none before the first.
     idle
         Whether nothing is left to do: no study to look at, nothing to deliver.
     destinations
@@ -82,6 +86,7 @@ class SpoolStatus(Struct, frozen=True, kw_only=True):
     bytes: int
     results: dict[str, int]
     superseded: int
+    first_result_seconds: float | None
     idle: bool
     destinations: dict[str, DestinationStatus]
     failed: list[FailedStudy]
@@ -124,6 +129,14 @@ def read_status(
             " GROUP BY destination ORDER BY destination"
         )
     }
+    times = [
+        seconds
+        for (seconds,) in read(
+            "SELECT min(delivered) - last_received FROM result"
+            " JOIN object ON result_id = result.id JOIN delivery ON object_id = object.id"
+            " WHERE delivered IS NOT NULL GROUP BY result.id ORDER BY result.id DESC LIMIT 100"
+        )
+    ]
     waiting = sum(found.pending for found in destinations.values())
     return SpoolStatus(
         studies=studies,
@@ -132,6 +145,7 @@ def read_status(
         bytes=int(received + made),
         results=results,
         superseded=superseded,
+        first_result_seconds=round(median(times), 1) if times else None,
         idle=not (studies["receiving"] or studies["processing"] or waiting),
         destinations=destinations,
         failed=[

@@ -221,7 +221,11 @@ def test_only_what_is_delivered_everywhere_is_purged(place: Place) -> None:
     place.studies.finish(place.claimed(), "complete", result(1))
     outbox = Outbox(place.store, Retry(), place.clock)
     (parcel,) = outbox.due("archive", 10)
+    assert read_status(place.store.read, place.clock).first_result_seconds is None
     assert outbox.delivered(parcel, "archive") == 11.0
+    status = read_status(place.store.read, place.clock)
+    assert status.first_result_seconds == 11.0
+    assert "first result  11.0 s" in status_text(status)
     place.clock.now += 7200
     assert purge(place.store, place.spool, policy, 1e9, place.clock) == 1  # what was set aside
     assert len(place.files()) == 2
