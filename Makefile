@@ -98,7 +98,7 @@ soak: $(DEV_VENV)/ready
 
 # The JSON Schemas that ship, from the structures that write the documents.
 schemas: $(DEV_VENV)/ready
-	$(DEV_VENV)/bin/python -m scanside.schemas
+	$(DEV_VENV)/bin/python -m scanside.schemas scanside scanside_training scanside_export scanside_calibration
 
 # Mutated DICOM files and NIfTI headers through the readers; some ten minutes on two cores.
 fuzz-dicom: $(DEV_VENV)/ready

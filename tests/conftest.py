@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 import command
+from documents import everything_checked
 from scanside import Pipeline, open_bundle
 
 if TYPE_CHECKING:
@@ -29,6 +30,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or fills the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCANSIDE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schemas_hold() -> Iterator[None]:
+    """Whatever a test is about: JSON that scanside prints or writes keeps to its schema."""
+    with everything_checked():
         yield
 
 

@@ -221,15 +221,14 @@ def _say(line: str) -> None:
 
 
 def _write_report(record: Record, path: Path | None) -> None:
-    if path is None or not record.facts:
+    document = record.document()
+    if path is None or document is None:
         return
     import msgspec
 
     from scanside.writers.files import write_atomic
 
-    write_atomic(
-        path, msgspec.json.format(msgspec.json.encode(record.document()), indent=2) + b"\n"
-    )
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
 
 
 def _command_line(context: click.Context) -> str:

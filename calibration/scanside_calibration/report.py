@@ -5,20 +5,22 @@ A refusal needs its tables more than a success does, so they are there whichever
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec import structs
 
 from scanside.contract import ROLES
+from scanside_calibration.document import GuardRound, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from scanside.contract import Precision, Role
+    from scanside_calibration.document import Facts
     from scanside_calibration.search import Trial
     from scanside_calibration.sensitivity import Effect, FloatNodes, Round
 
 __all__ = ["LABELS", "Record", "Table", "effect_table", "guard_table", "markdown", "trial_table"]
-
-REPORT_SCHEMA: Final = "scanside.calibration/1"
 
 LABELS: Final = {
     "dice_drop": "volume Dice after gating, mean over patients",
@@ -57,7 +59,7 @@ class Record:
     Attributes
     ----------
     facts
-        Whatever else is worth noting, by name.
+        What is calibrated, on what; none until that is known.
     trials
         The methods that were compared.
     rounds
@@ -67,7 +69,7 @@ class Record:
     """
 
     def __init__(self) -> None:
-        self.facts: dict[str, Any] = {}
+        self.facts: Facts | None = None
         self.trials: tuple[Trial, ...] = ()
         self.rounds: dict[Precision, list[Round]] = {}
         self.effects: dict[Role, tuple[Effect, ...]] = {}
@@ -83,12 +85,13 @@ class Record:
         for precision, rounds in self.rounds.items():
             yield guard_table(precision, rounds[-1])
 
-    def document(self) -> dict[str, Any]:
-        """Return everything as plain values for JSON; what is not defined is null."""
-        return {
-            "schema": REPORT_SCHEMA,
-            **self.facts,
-            "methods": [
+    def document(self) -> Report | None:
+        """Return everything for JSON; none before `facts` are known."""
+        if self.facts is None:
+            return None
+        return Report(
+            **structs.asdict(self.facts),
+            methods=tuple(
                 {
                     "model": trial.role,
                     "method": trial.label,
@@ -97,24 +100,24 @@ class Record:
                     **trial.distance.figures,
                 }
                 for trial in self.trials
-            ],
-            "sensitivity": {
-                role: [{**each.layer._asdict(), "regained": each.regained} for each in effects]
+            ),
+            sensitivity={
+                role: tuple({**each.layer._asdict(), "regained": each.regained} for each in effects)
                 for role, effects in self.effects.items()
             },
-            "guard": {
-                precision: [
-                    {
-                        "float_nodes": {r: sorted(n) for r, n in each.float_nodes.items()},
-                        "passed": each.verdict.passed,
-                        "blamed": each.verdict.blamed,
-                        "figures": [figure._asdict() for figure in each.verdict.figures],
-                    }
+            guard={
+                precision: tuple(
+                    GuardRound(
+                        float_nodes={r: tuple(sorted(n)) for r, n in each.float_nodes.items()},
+                        passed=each.verdict.passed,
+                        blamed=each.verdict.blamed,
+                        figures=tuple(figure._asdict() for figure in each.verdict.figures),
+                    )
                     for each in rounds
-                ]
+                )
                 for precision, rounds in self.rounds.items()
             },
-        }
+        )
 
 
 def trial_table(role: Role, trials: Sequence[Trial]) -> Table:

@@ -8,6 +8,7 @@ from scanside.errors import UsageError
 from scanside.publish import check_free, publish
 from scanside_calibration.bench import Bench
 from scanside_calibration.derive import Tools, derive_fp16, derive_int8
+from scanside_calibration.document import Facts, Source
 from scanside_calibration.material import gather_ranges
 from scanside_calibration.parts import divide
 from scanside_calibration.writing import assemble
@@ -136,16 +137,16 @@ def run(
         f"{len(material)} slices of {len(material.patients)} patients for the ranges,"
         f" {len(parts.selection)} of others to compare on, {len(parts.validation)} for the guard"
     )
-    record.facts = {
-        "bundle": {"label": source.label, "manifest_sha256": source.manifest_sha256},
-        "dataset_sha256": dataset.sha256,
-        "split_sha256": parts.split_sha256,
-        "images_sha256": material.images_sha256,
-        "slices": len(material),
-        "patients": len(material.patients),
-        "guard_data": parts.said,
-        "limits": dict(request.limits),
-    }
+    record.facts = Facts(
+        bundle=Source(label=source.label, manifest_sha256=source.manifest_sha256),
+        dataset_sha256=dataset.sha256,
+        split_sha256=parts.split_sha256,
+        images_sha256=material.images_sha256,
+        slices=len(material),
+        patients=len(material.patients),
+        guard_data=parts.said,
+        limits=dict(request.limits),
+    )
     bench = Bench(source, parts, request.limits, dataset.sha256, stage)
     tools = Tools(bench, material, record, stage)
     derived: list[Derived] = []

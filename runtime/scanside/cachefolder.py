@@ -16,7 +16,7 @@ import re
 import stat
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
@@ -25,7 +25,7 @@ from scanside.privatefile import locked, read_private, replace_file
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["cache_folder", "entry_key", "read_entry", "write_entry"]
+__all__ = ["EntrySidecar", "cache_folder", "entry_key", "read_entry", "write_entry"]
 
 ENTRY_SCHEMA: Final = "scanside.cache/1"
 
@@ -39,14 +39,14 @@ _SIDECAR_LIMIT: Final = 1 << 20
 """Bytes; a sidecar is some hundred."""
 
 
-class _Sidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EntrySidecar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is known of an entry; the key, so that a file under another's name is refused."""
 
     key: str
     sha256: str
     size: Annotated[int, msgspec.Meta(ge=0)]
     about: dict[str, str]
-    schema: str = ENTRY_SCHEMA
+    schema: Literal["scanside.cache/1"] = ENTRY_SCHEMA
 
 
 def cache_folder(*parts: str) -> Path | None:
@@ -124,7 +124,7 @@ def read_entry(folder: Path | None, key: str) -> bytes | None:
     try:
         with locked(folder):
             sidecar = msgspec.json.decode(
-                read_private(_sidecar(folder, key), _SIDECAR_LIMIT), type=_Sidecar
+                read_private(_sidecar(folder, key), _SIDECAR_LIMIT), type=EntrySidecar
             )
             content = read_private(_content(folder, key), sidecar.size)
     except FileNotFoundError:
@@ -168,7 +168,7 @@ def write_entry(
     if folder is None:
         return False
     digest = hashlib.sha256(content).hexdigest()
-    sidecar = _Sidecar(key=key, sha256=digest, size=len(content), about=dict(about or {}))
+    sidecar = EntrySidecar(key=key, sha256=digest, size=len(content), about=dict(about or {}))
     encoded = msgspec.json.format(msgspec.json.encode(sidecar), indent=2) + b"\n"
     try:
         with locked(folder, exclusive=True):

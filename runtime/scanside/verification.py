@@ -11,11 +11,12 @@ an arithmetic that is the same on every device, the classifier is held to its ow
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from scanside.backends.arithmetic import ARITHMETIC
+from scanside.fields import Part
 from scanside.gate import Route, decide, route
 from scanside.golden import DECISIONS, one_of_each_route, read_golden
 from scanside.pipeline import prepare
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from scanside.pipeline import Pipeline, Result
     from scanside.postprocess import Region
 
-__all__ = ["Check", "compare", "dice", "verify"]
+__all__ = ["VERIFICATION_SCHEMA", "Check", "Verification", "compare", "dice", "verify"]
+
+VERIFICATION_SCHEMA: Final = "scanside.verification/1"
 
 _BLUR: Final = 4.0
 """Grey levels by which bilinear enlargement changes a pixel on average, at most (about 1)."""
@@ -50,7 +53,7 @@ _GAIN, _OFFSET = 13, 57
 """A 16-bit copy of a golden slice has these: its window inverts them exactly."""
 
 
-class Check(NamedTuple):
+class Check(Part, frozen=True):
     """One thing that was compared.
 
     Attributes
@@ -67,6 +70,28 @@ class Check(NamedTuple):
     passed: bool
     found: str
     wanted: str
+
+
+class Verification(Part, frozen=True, kw_only=True):
+    """``scanside verify --json``.
+
+    Attributes
+    ----------
+    bundle
+        What was verified: the bundle, the precision and the backend.
+    fallback
+        What ``auto`` could not use and why, if anything.
+    passed
+        Whether every check passed.
+    checks
+        In the order in which a slice meets them.
+    """
+
+    schema: Literal["scanside.verification/1"] = VERIFICATION_SCHEMA
+    bundle: str
+    fallback: str | None
+    passed: bool
+    checks: tuple[Check, ...]
 
 
 def verify(bundle: Bundle, pipeline: Pipeline, *, quick: bool = False) -> tuple[Check, ...]:

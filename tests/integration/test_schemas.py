@@ -1,20 +1,21 @@
 """The JSON Schemas that ship are those of the code, and what is written keeps to them.
 
-Beside these tests, everything that a command prints in any test is held to its schema
-(`tests/support/command.py`).
+Beside these tests, all JSON of scanside's that a command or a child process prints in any test, or
+moves into its place, is held to its schema (`tests/support/documents.py`).
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import toy
-from documents import check_documents, found_in
-from scanside.schemas import DOCUMENTS, generate, schema_file
+from documents import PACKAGES, check_documents, found_in
+from scanside.schemas import documents_of, generate, schema_file
 from scanside.serve.client import spawn
 from scanside.writers.pictures import encode_png
 
@@ -27,9 +28,19 @@ if TYPE_CHECKING:
 jsonschema = pytest.importorskip("jsonschema", reason="schemas are checked by jsonschema")
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_the_schema_that_ships_is_that_of_the_code(name: str) -> None:
-    assert schema_file(name).read_bytes() == generate(name), "make schemas writes it anew"
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        pytest.param(package, name, marks=[pytest.mark.tf] * (package == "scanside_training"))
+        for package in PACKAGES
+        for name in documents_of(package)
+    ],
+)
+def test_the_schema_that_ships_is_that_of_the_code(package: str, name: str) -> None:
+    if package != "scanside":
+        pytest.importorskip(documents_of(package)[name][0], reason="an extra is not installed")
+    shipped = schema_file(name, package).read_bytes()
+    assert shipped == generate(name, package), "make schemas writes it anew"
 
 
 def test_a_run_keeps_to_its_schema(
@@ -52,13 +63,24 @@ def test_a_run_keeps_to_its_schema(
 def test_documents_of_other_commands_keep_to_theirs(
     scanside: Callable[..., Done], toy_path: Path
 ) -> None:
-    assert set(check_documents(scanside("info", toy_path, "--json").out)) == {"bundle"}
-    assert set(check_documents(scanside("doctor", "--format", "json").out)) == {"doctor"}
+    assert check_documents(scanside("info", toy_path, "--json").out) == ["bundle"]
+    assert check_documents(scanside("doctor", "--format", "json").out) == ["doctor"]
+    verified = scanside("verify", toy_path, "--backend", "cpu", "--json").out
+    assert check_documents(verified) == ["verification"]
+
+
+def test_what_a_child_prints_and_what_is_moved_into_place_is_held_to_them(tmp_path: Path) -> None:
+    wrong = json.dumps({"schema": "scanside.split/1", "seed": 1})
+    with pytest.raises(jsonschema.ValidationError):
+        subprocess.run([sys.executable, "-c", f"print({wrong!r})"], stdout=-1, check=False)
+    (part := tmp_path / ".part").write_text(wrong)
+    with pytest.raises(jsonschema.ValidationError):
+        part.replace(tmp_path / "split.json")
 
 
 def test_hello_keeps_to_its(toy_path: Path) -> None:
     with spawn("--bundle", str(toy_path), "--backend", "cpu", stderr=subprocess.DEVNULL) as client:
-        assert set(check_documents(client.described.decode())) == {"hello"}
+        assert check_documents(client.described.decode()) == ["hello"]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +91,6 @@ def test_hello_keeps_to_its(toy_path: Path) -> None:
 def test_a_record_that_is_none_is_refused(changed: dict[str, Any]) -> None:
     record = {"schema": "scanside.result/1", "type": "slice", "source": "a.png", "index": 0,
               "status": "ok"}  # fmt: skip
-    assert check_documents(json.dumps(record)) == ["result"] * 2  # as a whole, and as a line
+    assert check_documents(json.dumps(record)) == ["result"]
     with pytest.raises(jsonschema.ValidationError):
         check_documents(json.dumps({**record, **changed}))

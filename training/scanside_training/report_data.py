@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -72,7 +72,7 @@ class Statistics(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         One each.
     """
 
-    schema: str = STATISTICS_SCHEMA
+    schema: Literal["scanside.statistics/1"] = STATISTICS_SCHEMA
     dataset_sha256: str
     slices: int
     positive: int

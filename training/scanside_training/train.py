@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import cv2
 import msgspec
@@ -67,7 +67,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Versions of what computed it.
     """
 
-    schema: str = TRAINING_SCHEMA
+    schema: Literal["scanside.training/1"] = TRAINING_SCHEMA
     task: str
     config: Config
     dataset_sha256: str

@@ -16,7 +16,7 @@ from scanside.errors import InputError, ParityError, UsageError
 from scanside.pipeline import Pipeline, prepare
 from scanside.readers.discover import discover
 from scanside.readers.image import read_file
-from scanside.verification import Check, compare
+from scanside.verification import Check, Verification, compare
 from scanside.verification import verify as verify_golden
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def verify(
         what = f"{opened.label} {pipeline.backend.precision} on {pipeline.backend.name}"
     failed = [check for check in checks if not check.passed]
     if as_json:
-        rows = [check._asdict() for check in checks]
-        told = {"bundle": what, "fallback": fallback, "passed": not failed, "checks": rows}
+        told = Verification(bundle=what, fallback=fallback, passed=not failed, checks=tuple(checks))
         click.echo(msgspec.json.encode(told))
     else:
         click.echo(f"{what}: {len(checks)} checks")
@@ -106,7 +105,7 @@ def _on_data(bundle: Bundle, pipeline: Pipeline, folder: Path) -> list[Check]:
                 for p in (reference, pipeline)
             )
             checks += [
-                check._replace(name=f"{check.name} (data, batch {number})")
+                msgspec.structs.replace(check, name=f"{check.name} (data, batch {number})")
                 for check in compare(wanted, found, bundle.manifest.thresholds.mask, tolerance)
             ]
     failed = [check for check in checks if not check.passed]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
 
@@ -79,7 +79,7 @@ class SpoolStatus(Struct, frozen=True, kw_only=True):
         Studies that could not be analysed.
     """
 
-    schema: str = STATUS_SCHEMA
+    schema: Literal["scanside.listen-status/1"] = STATUS_SCHEMA
     studies: dict[str, int]
     instances: int
     aside: int

@@ -1,7 +1,8 @@
 """JSON Schemas of what scanside writes, for programs in any language: ``NAME.schema.json``.
 
 They are generated from the structures that write the documents (``make schemas``), and a test
-holds the files to them.
+holds the files to them. Another package has the schemas of what it writes in its own ``schemas``,
+with a table `DOCUMENTS` as here.
 
 References
 ----------
@@ -17,34 +18,48 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["DOCUMENTS", "generate", "schema_file"]
+__all__ = ["DOCUMENTS", "Documents", "documents_of", "generate", "schema_file"]
 
-DOCUMENTS: Final = {
+Documents = dict[str, tuple[str, tuple[str, ...]]]
+
+DOCUMENTS: Final[Documents] = {
     "bench": ("scanside.bench.schema", ("BenchResult",)),
     "bundle": ("scanside.contract", ("Manifest",)),
+    "cache": ("scanside.cachefolder", ("EntrySidecar",)),
     "comparison": ("scanside.comparison.records", ("SlicePair", "ComparisonResult")),
     "doctor": ("scanside.doctor.findings", ("Report",)),
+    "engine": ("scanside.engines", ("Sidecar",)),
     "hello": ("scanside.serve.described", ("Described",)),
+    "listen-status": ("scanside.listen.status", ("SpoolStatus",)),
     "result": ("scanside.records", ("SliceResult", "StudyResult", "RunResult")),
+    "split": ("scanside.evaluation.splits", ("Split",)),
+    "verification": ("scanside.verification", ("Verification",)),
 }
 """Documents, by name: the module and the structures that write them. A document is one of them;
 where there are several, each line of a file is."""
 
 
-def schema_file(name: str) -> Path:
-    """Return where a document's schema is shipped."""
-    return Path(__file__).with_name(f"{name}.schema.json")
+def documents_of(package: str) -> Documents:
+    """Return the documents that a package writes: the table in its ``schemas``."""
+    documents: Documents = import_module(f"{package}.schemas").DOCUMENTS
+    return documents
 
 
-def generate(name: str) -> bytes:
-    """Return a document's schema, made anew.
+def schema_file(name: str, package: str = "scanside") -> Path:
+    """Return where the schema of a package's document is shipped."""
+    [folder] = import_module(f"{package}.schemas").__path__
+    return Path(folder, f"{name}.schema.json")
+
+
+def generate(name: str, package: str = "scanside") -> bytes:
+    """Return the schema of a package's document, made anew.
 
     Parameters
     ----------
-    name
-        One of `DOCUMENTS`.
+    name, package
+        Which of the package's documents.
     """
-    module, names = DOCUMENTS[name]
+    module, names = documents_of(package)[name]
     kinds = [getattr(import_module(module), kind) for kind in names]
     (*schemas,), components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     whole = {

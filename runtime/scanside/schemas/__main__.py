@@ -1,6 +1,9 @@
-"""``python -m scanside.schemas``: write the schemas anew."""
+"""``python -m scanside.schemas PACKAGE...``: write the schemas of packages anew."""
 
-from scanside.schemas import DOCUMENTS, generate, schema_file
+import sys
 
-for name in DOCUMENTS:
-    schema_file(name).write_bytes(generate(name))
+from scanside.schemas import documents_of, generate, schema_file
+
+for package in sys.argv[1:]:
+    for name in documents_of(package):
+        schema_file(name, package).write_bytes(generate(name, package))

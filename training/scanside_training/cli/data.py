@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -179,56 +178,29 @@ def _index(folder: Path, *, keep_going: bool = False) -> Dataset:
     return index_with_progress(folder, keep_going=keep_going)
 
 
-def _rows(dataset: Dataset) -> list[dict[str, Any]]:
-    slices, positive, tumor = Counter[str](), Counter[str](), Counter[str]()
-    for item in dataset.slices:
-        slices[item.patient] += 1
-        positive[item.patient] += item.positive
-        tumor[item.patient] += item.tumor_px
-    return [
-        {
-            "patient": name,
-            "slices": slices[name],
-            "positive": positive[name],
-            "tumor_px": tumor[name],
-        }
-        for name in dataset.patients
-    ]
-
-
 def _tell_json(dataset: Dataset) -> None:
     import msgspec
 
-    rows = _rows(dataset)
-    document = {
-        "schema": "scanside.dataset/1",
-        "folder": str(dataset.root),
-        "sha256": dataset.sha256,
-        "slices": len(dataset.slices),
-        "positive": sum(row["positive"] for row in rows),
-        "patients": rows,
-        "problems": dataset.problems,
-    }
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+    from scanside_training.contents import contents
+
+    click.echo(msgspec.json.format(msgspec.json.encode(contents(dataset)), indent=2))
 
 
 def _tell_text(dataset: Dataset) -> None:
-    rows = _rows(dataset)
-    width = max(len("patient"), *(len(row["patient"]) for row in rows))
+    from scanside_training.contents import contents
+
+    held = contents(dataset)
+    width = max(len("patient"), *(len(row.patient) for row in held.patients))
     click.echo(f"{'patient':{width}}  slices  positive  tumour px")
-    for row in rows:
-        click.echo(
-            f"{row['patient']:{width}}  {row['slices']:6}  {row['positive']:8}"
-            f"  {row['tumor_px']:9,}"
-        )
-    positive = sum(row["positive"] for row in rows)
+    for row in held.patients:
+        click.echo(f"{row.patient:{width}}  {row.slices:6}  {row.positive:8}  {row.tumor_px:9,}")
     click.echo(
-        f"\n{len(rows)} patients, {len(dataset.slices):,} slices, {positive:,} positive"
-        f" ({positive / len(dataset.slices):.1%})\nsha256 {dataset.sha256}"
+        f"\n{len(held.patients)} patients, {held.slices:,} slices, {held.positive:,} positive"
+        f" ({held.positive / held.slices:.1%})\nsha256 {held.sha256}"
     )
-    if dataset.problems:
-        click.echo(f"\nleft out ({len(dataset.problems)}):")
-        for problem in dataset.problems:
+    if held.problems:
+        click.echo(f"\nleft out ({len(held.problems)}):")
+        for problem in held.problems:
             click.echo(f"- {problem}")
 
 

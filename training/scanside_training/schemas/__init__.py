@@ -1,0 +1,17 @@
+"""JSON Schemas of what this package's commands write, as `scanside.schemas` has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from scanside.schemas import Documents
+
+__all__ = ["DOCUMENTS"]
+
+DOCUMENTS: Final[Documents] = {
+    "dataset": ("scanside_training.contents", ("Contents",)),
+    "metrics": ("scanside_training.document", ("Metrics",)),
+    "statistics": ("scanside_training.report_data", ("Statistics",)),
+    "training": ("scanside_training.train", ("Training",)),
+}
