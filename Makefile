@@ -91,6 +91,9 @@ bench-serve: $(DEV_VENV)/ready
 fuzz: $(FUZZ_VENV)/ready
 	$(FUZZ_VENV)/bin/python tests/campaigns/serve_fuzz.py --messages 1000000
 	$(FUZZ_VENV)/bin/python tests/campaigns/serve_fuzz.py --atheris --runs 300000
+	@if command -v clang > /dev/null; \
+	then $(MAKE) --no-print-directory -C runtime/c BUILD=../../.cache/c-fuzz fuzz; \
+	else echo "C library: not fuzzed, that needs clang (libFuzzer)"; fi
 
 soak: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python tests/campaigns/serve_soak.py --backend null --requests 2000000

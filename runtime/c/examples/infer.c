@@ -4,34 +4,29 @@
  * SLICE.ppm.mask.pgm becomes white where the algorithm outlines a region. Research use only. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "scanside.h"
 
-static void log_line(void *context, const char *line) { fprintf(context, "server: %s\n", line); }
+enum { SIDE = 1024 };
+static uint8_t pixels[SIDE * SIDE * 3], mask[SIDE * SIDE];
 
-/* The pixels of a binary PPM of 8 bits; NULL where it is none. */
-static uint8_t *read_ppm(const char *path, scanside_image *image)
+static int read_ppm(const char *path, scanside_image *image)
 {
-    uint8_t *pixels = NULL;
+    size_t bytes = 0;
     FILE *file = fopen(path, "rb");
     if (file == NULL)
-        return NULL;
+        return -1;
     if (fscanf(file, "P6 %" SCNu32 " %" SCNu32 " 255", &image->width, &image->height) == 2 &&
-        fgetc(file) != EOF && image->width <= 4096 && image->height <= 4096) {
-        size_t bytes = (size_t)image->width * image->height * 3;
-        pixels = malloc(bytes);
-        if (pixels != NULL && fread(pixels, 1, bytes, file) != bytes) {
-            free(pixels);
-            pixels = NULL;
-        }
-    }
+        fgetc(file) != EOF && image->width <= SIDE && image->height <= SIDE)
+        bytes = (size_t)image->width * image->height * 3;
+    int complete = bytes > 0 && fread(pixels, 1, bytes, file) == bytes;
+    image->pixels = pixels;
     fclose(file);
-    return pixels;
+    return complete ? 0 : -1;
 }
 
-static int write_mask(const char *slice, const uint8_t *mask, const scanside_result *result)
+static int write_mask(const char *slice, const scanside_result *result)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s.mask.pgm", slice);
@@ -47,46 +42,34 @@ static int analyse(scanside_session *session, const char *slice)
 {
     scanside_image image;
     scanside_image_init(&image, sizeof image);
-    uint8_t *pixels = read_ppm(slice, &image);
-    size_t mask_bytes = (size_t)image.width * image.height;
-    uint8_t *mask = pixels != NULL ? malloc(mask_bytes) : NULL;
-    scanside_result result;
-    scanside_result_init(&result, sizeof result);
-    image.pixels = pixels;
-    int failed = 1;
-    if (mask == NULL)
-        printf("%s: no binary PPM of 8 bits\n", slice);
-    else if (scanside_infer(session, &image, &result, mask, mask_bytes, 10000) != SCANSIDE_OK)
-        printf("%s: %s\n", slice, scanside_last_error());
-    else if (write_mask(slice, mask, &result) != 0)
-        printf("%s: its mask cannot be written\n", slice);
-    else
-        failed =
-            printf("%s: status %" PRIu32 ", tumor %" PRIu32 ", probability %.9g, %" PRIu32 " px\n",
-                   slice, result.status, result.tumor, result.tumor_probability,
-                   result.area_px) < 0;
-    free(mask);
-    free(pixels);
-    return failed;
+    scanside_result found;
+    scanside_result_init(&found, sizeof found);
+    if (read_ppm(slice, &image) != 0)
+        return printf("%s: no binary PPM of 8 bits, up to %d x %d\n", slice, SIDE, SIDE);
+    if (scanside_infer(session, &image, &found, mask, sizeof mask, 10000) != SCANSIDE_OK)
+        return printf("%s: %s\n", slice, scanside_last_error());
+    if (write_mask(slice, &found) != 0)
+        return printf("%s: its mask cannot be written\n", slice);
+    printf("%s: status %" PRIu32 ", tumor %" PRIu32 ", probability %.9g, %" PRIu32 " px\n", slice,
+           found.status, found.tumor, found.tumor_probability, found.area_px);
+    return 0;
 }
 
 int main(int count, char **words)
 {
-    int slices = 2, failed = 0;
-    while (slices < count && strcmp(words[slices], "--") != 0)
-        slices++;
+    int end = 2, failed = 0;
+    while (end < count && strcmp(words[end], "--") != 0)
+        end++;
     scanside_options options;
     scanside_options_init(&options, sizeof options);
     options.executable = count > 1 ? words[1] : NULL;
-    options.arguments = slices < count ? (const char *const *)&words[slices + 1] : NULL;
-    options.log = log_line;
-    options.log_context = stderr;
+    options.arguments = end < count ? (const char *const *)&words[end + 1] : NULL;
     scanside_session *session = NULL;
     if (scanside_open(&options, &session) != SCANSIDE_OK) {
         fprintf(stderr, "%s\n", scanside_last_error());
         return 1;
     }
-    for (int n = 2; n < slices; n++)
-        failed |= analyse(session, words[n]);
+    for (int n = 2; n < end; n++)
+        failed |= analyse(session, words[n]) != 0;
     return scanside_close(session, 5000) != SCANSIDE_OK || failed;
 }
