@@ -11,12 +11,12 @@ an arithmetic that is the same on every device, the classifier is held to its ow
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from scanside.backends.arithmetic import ARITHMETIC
-from scanside.fields import Part
+from scanside.checks import Check
 from scanside.gate import Route, decide, route
 from scanside.golden import DECISIONS, one_of_each_route, read_golden
 from scanside.pipeline import prepare
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from scanside.pipeline import Pipeline, Result
     from scanside.postprocess import Region
 
-__all__ = ["VERIFICATION_SCHEMA", "Check", "Verification", "compare", "dice", "verify"]
-
-VERIFICATION_SCHEMA: Final = "scanside.verification/1"
+__all__ = ["compare", "dice", "verify"]
 
 _BLUR: Final = 4.0
 """Grey levels by which bilinear enlargement changes a pixel on average, at most (about 1)."""
@@ -51,47 +49,6 @@ on every device tried; one grey level moves the bundle that ships by 0.13."""
 
 _GAIN, _OFFSET = 13, 57
 """A 16-bit copy of a golden slice has these: its window inverts them exactly."""
-
-
-class Check(Part, frozen=True):
-    """One thing that was compared.
-
-    Attributes
-    ----------
-    name
-        What was compared.
-    passed
-        Whether it is as it should be.
-    found, wanted
-        The figure and its limit, in words.
-    """
-
-    name: str
-    passed: bool
-    found: str
-    wanted: str
-
-
-class Verification(Part, frozen=True, kw_only=True):
-    """``scanside verify --json``.
-
-    Attributes
-    ----------
-    bundle
-        What was verified: the bundle, the precision and the backend.
-    fallback
-        What ``auto`` could not use and why, if anything.
-    passed
-        Whether every check passed.
-    checks
-        In the order in which a slice meets them.
-    """
-
-    schema: Literal["scanside.verification/1"] = VERIFICATION_SCHEMA
-    bundle: str
-    fallback: str | None
-    passed: bool
-    checks: tuple[Check, ...]
 
 
 def verify(bundle: Bundle, pipeline: Pipeline, *, quick: bool = False) -> tuple[Check, ...]:

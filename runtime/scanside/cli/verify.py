@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 
 from scanside.bundle import Bundle, open_bundle
+from scanside.checks import Check, Verification
 from scanside.cli.options import backend_options, pin_option
 from scanside.errors import InputError, ParityError, UsageError
 from scanside.pipeline import Pipeline, prepare
 from scanside.readers.discover import discover
 from scanside.readers.image import read_file
-from scanside.verification import Check, Verification, compare
+from scanside.verification import compare
 from scanside.verification import verify as verify_golden
 
 if TYPE_CHECKING:

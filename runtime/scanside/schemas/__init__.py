@@ -33,7 +33,7 @@ DOCUMENTS: Final[Documents] = {
     "listen-status": ("scanside.listen.status", ("SpoolStatus",)),
     "result": ("scanside.records", ("SliceResult", "StudyResult", "RunResult")),
     "split": ("scanside.evaluation.splits", ("Split",)),
-    "verification": ("scanside.verification", ("Verification",)),
+    "verification": ("scanside.checks", ("Verification",)),
 }
 """Documents, by name: the module and the structures that write them. A document is one of them;
 where there are several, each line of a file is."""
