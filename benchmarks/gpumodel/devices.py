@@ -6,10 +6,17 @@ NVIDIA Jetson AGX Orin Series Technical Brief (TB-10749-001): multiprocessors, c
 170 sparse INT8 TOPS on 16 multiprocessors at 1.3 GHz are 2,048 dense multiply-accumulates a clock
 and multiprocessor; Orin Nano (40 on 8 at 625 MHz; 67 at 1.02 GHz) and Orin NX (60 on 8 at
 918 MHz) give the same number.
-NVIDIA Jetson Linux Developer Guide r36.4, "Supported Modes and Power Efficiency": clocks and
-memory of the power modes; of Orin Nano as ``/etc/nvpmodel.conf`` has them (L4T 36.4).
-NVIDIA Jetson Thor Series Modules Data Sheet: 20 multiprocessors, 1.575 GHz, 273 GB/s, 130 W,
-1,035 sparse FP8 TFLOPS.
+NVIDIA's power models as they lie in ``/etc/nvpmodel``: ``nvpmodel_p3701_0000.conf`` (AGX Orin
+64 GB), ``nvpmodel_p3767_0000.conf`` and ``..._0000_super.conf`` (Orin NX 16 GB),
+``nvpmodel_p3767_0003.conf`` and ``..._0003_super.conf`` (Orin Nano 8 GB), read in the copies of
+github.com/LineageOS/android_device_nvidia_concord, commits 640733e, 370b63a and 0a7ce0b: TPCs
+(``TPC_PG_MASK`` names those that are off), clocks of GPU and memory.
+MAXN and MAXN_SUPER cap nothing there: their clocks are the largest ones of the brief, and
+1.173 GHz and 29 W of a measured Orin NX (github.com/ARK-Electronics/ark_jetson_kernel,
+docs/power.md). The memory's is that of the 25 W mode of Orin Nano, 3,199 MHz, as the brief has it.
+RidgeRun, "NVIDIA Jetson AGX Thor: SoM Overview", after NVIDIA's data sheet: 10 TPCs, 1.575 GHz,
+273 GB/s, 1,035 sparse FP8 TFLOPS. 130 W: NVIDIA's forum, "Queries regarding power consumption of
+Thor T5000 module".
 """
 
 from __future__ import annotations
@@ -70,19 +77,21 @@ def _orin(
 
 ORIN_NX: Final = _orin("Orin NX 16 GB", "MAXN", 4, 918, 128, 3199, 25)
 AGX_ORIN: Final = _orin("AGX Orin 64 GB", "MAXN", 8, 1301, 256, 3199, 60)
+"""60 W: NVIDIA's forum, "Maximum power consumption bounds for Orin AGX", after the data sheet."""
 
 DEVICES: Final = (
-    _orin("Orin Nano 8 GB", "7W", 4, 408, 128, 2133, 7),
+    _orin("Orin Nano 8 GB", "7W", 2, 408, 128, 2133, 7),
     _orin("Orin Nano 8 GB", "15W", 4, 612, 128, 2133, 15),
     _orin("Orin Nano 8 GB", "25W", 4, 918, 128, 3199, 25),
     _orin("Orin Nano 8 GB", "MAXN_SUPER", 4, 1020, 128, 3199, 25),
     _orin("Orin NX 16 GB", "10W", 2, 612, 128, 2133, 10),
-    _orin("Orin NX 16 GB", "15W", 4, 612, 128, 3199, 15),
+    _orin("Orin NX 16 GB", "15W", 2, 612, 128, 3199, 15),
     _orin("Orin NX 16 GB", "25W", 4, 408, 128, 3199, 25),
     ORIN_NX,
-    _orin("AGX Orin 64 GB", "15W", 3, 420.75, 256, 2133, 15),
-    _orin("AGX Orin 64 GB", "30W", 4, 624.75, 256, 3199, 30),
-    _orin("AGX Orin 64 GB", "50W", 8, 828.75, 256, 3199, 50),
+    _orin("Orin NX 16 GB", "40W", 4, 1173, 128, 3199, 40),
+    _orin("AGX Orin 64 GB", "15W", 3, 408, 256, 2133, 15),
+    _orin("AGX Orin 64 GB", "30W", 4, 612, 256, 3199, 30),
+    _orin("AGX Orin 64 GB", "50W", 8, 816, 256, 3199, 50),
     AGX_ORIN,
     Device("AGX Thor T5000", "MAXN", 20, 1575, _THOR_MACS, 273e9, 130),
 )

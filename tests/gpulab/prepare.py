@@ -8,10 +8,11 @@ the sources beside this file.
 ======================  ==========================================================================
 ``rtx/``                TensorRT-RTX's bindings and compiler: it builds engines on the CPU
 ``trt/VERSION/``        the bindings of a version of TensorRT
-``stub/MAJOR/``         empty libraries for their loader (``fakes/nvinfer.c``)
+``stub/MAJOR/``         empty libraries for their loader (``fakes/nvinfer.c``); 1 is TensorRT-RTX
 ``tables/VERSION.json`` where the bindings look for each method (``fakes/probe.py``)
 ``fakecuda/``           the driver (``fakes/cuda.c``)
 ``pycuda/``             PyCUDA, compiled against it
+``ortgpu/``             onnxruntime-gpu, which finds no GPU
 ======================  ==========================================================================
 
 Needs x86-64 Linux and a C and C++ compiler (``cc``, ``c++``).
@@ -41,7 +42,20 @@ BINDINGS = {
 }
 """JetPack 6.0's kind, the first 10, JetPack 6.1, 7.0 and 7.2, the first 11 and the newest."""
 
-RTX = ("onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0", "tensorrt-rtx-cu13-bindings==1.7.1.116")
+RTX_VERSION = "1.7.1.116"
+RTX = (
+    "onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0", f"tensorrt-rtx-cu13-bindings=={RTX_VERSION}",
+)  # fmt: skip
+LIBRARIES = {
+    "tensorrt": {
+        "nvinfer": "INFER", "nvonnxparser": "ONNXPARSER", "nvinfer_plugin": "PLUGIN",
+        "nvparsers": "PARSERS",
+    },
+    "tensorrt_rtx": {"tensorrt_rtx": "INFER", "tensorrt_onnxparser_rtx": "ONNXPARSER"},
+}  # fmt: skip
+"""What the bindings load, and the part of ``nvinfer.c`` that stands in for it."""
+ONNXRUNTIME = "onnxruntime-gpu==1.31.1"
+"""From Python 3.11 on."""
 PYCUDA = "pycuda==2026.1"
 HEADERS = ("nvidia-cuda-runtime-cu12==12.9.79", "nvidia-cuda-profiler-api-cu12==12.9.79")
 """What PyCUDA is compiled with: the wheels of CUDA hold its headers."""
@@ -66,6 +80,10 @@ def main() -> None:
         sys.exit("preparing needs a C and a C++ compiler: sudo apt install build-essential")
     lab.mkdir(parents=True, exist_ok=True)
     pip("install", "--no-deps", "--target", packages, *RTX)
+    install_rtx(lab, packages)
+    if sys.version_info >= (3, 11):
+        place = lab / "ortgpu" / packages.relative_to(lab / "rtx")
+        pip("install", "--no-deps", "--target", place, ONNXRUNTIME)
     driver = lab / "fakecuda" / "libcuda.so.1"
     compiled(driver, FAKES / "cuda.c", "-Wl,-soname,libcuda.so.1", "-lpthread")
     (driver.parent / "libcuda.so").unlink(missing_ok=True)
@@ -77,7 +95,7 @@ def main() -> None:
 
 
 def install_bindings(lab: Path, version: str, requirement: str) -> None:
-    """Unpack the bindings of a version, and learn where they look for each method."""
+    """Unpack the bindings of a version."""
     try:
         pip("download", "--no-deps", "--dest", lab / "wheels", requirement)
     except subprocess.CalledProcessError:
@@ -88,14 +106,27 @@ def install_bindings(lab: Path, version: str, requirement: str) -> None:
     bindings = lab / "trt" / version
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(bindings)
+    learn(lab, version, LIBRARIES["tensorrt"])
+
+
+def install_rtx(lab: Path, packages: Path) -> None:
+    """As `install_bindings` for TensorRT-RTX, whose bindings lie beside its real library."""
+    bindings = lab / "trt" / RTX_VERSION / "tensorrt_rtx_bindings"
+    bindings.parent.mkdir(parents=True, exist_ok=True)
+    bindings.unlink(missing_ok=True)
+    bindings.symlink_to(packages / bindings.name)
+    learn(lab, RTX_VERSION, LIBRARIES["tensorrt_rtx"])
+
+
+def learn(lab: Path, version: str, libraries: dict[str, str]) -> None:
+    """Compile empty libraries for the bindings, and learn where these look for each method."""
+    bindings = lab / "trt" / version
     major = version.partition(".")[0]
     stubs = lab / "stub" / major
-    for library in ("nvinfer", "nvonnxparser", "nvinfer_plugin", "nvparsers"):
-        kind = library.removeprefix("nvinfer_").removeprefix("nv").upper()
-        define = f"-D{'NVINFER' if kind == 'INFER' else kind}"
+    for library, part in libraries.items():
         soname = f"lib{library}.so.{major}"
         compiled(
-            stubs / soname, FAKES / "nvinfer.c", define, f"-DVERSION={int(major) * 10000}",
+            stubs / soname, FAKES / "nvinfer.c", f"-D{part}", f"-DVERSION={int(major) * 10000}",
             f"-Wl,-soname,{soname}",
         )  # fmt: skip
     tables = lab / "tables" / f"{version}.json"

@@ -22,7 +22,9 @@ HERE = Path(__file__).resolve().parent
 TESTS = (HERE.parent / "unit" / "backends" / "tensorrt", HERE / "onfakes" / "commands.py")
 
 
-@pytest.mark.parametrize("version", [v for v in fake_tensorrt.VERSIONS if v != "rtx"])
+@pytest.mark.parametrize(
+    "version", [fake_tensorrt.RTX_VERSION if v == "rtx" else v for v in fake_tensorrt.VERSIONS]
+)
 def test_on_fakes(version: str, gpulab: Path, tmp_path: Path) -> None:
     tables = gpulab / "tables" / f"{version}.json"
     if not tables.exists() or not (gpulab / "pycuda").is_dir():
@@ -30,6 +32,9 @@ def test_on_fakes(version: str, gpulab: Path, tmp_path: Path) -> None:
     libraries = (gpulab / "stub" / version.partition(".")[0], gpulab / "fakecuda")
     packages = (
         HERE / "fakes",
+        HERE
+        / "fakes"
+        / ("as_tensorrt_rtx" if version == fake_tensorrt.RTX_VERSION else "as_tensorrt"),
         gpulab / "trt" / version,
         gpulab / "pycuda",
         HERE.parent / "support",

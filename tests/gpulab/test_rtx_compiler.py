@@ -7,6 +7,9 @@ and compiles; what the engines compute, and how fast, is not known from this.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,6 +78,38 @@ def test_the_bundle_that_ships(
         found = compile_model(content, "int8", typed=typed, capabilities=capabilities)
     assert convolution_nodes(content) == CONVOLUTIONS[role]
     check_int8(found, CONVOLUTIONS[role])
+
+
+def test_the_real_library_takes_its_engine_as_far_as_a_driver_is_needed(
+    gpulab: Path, rtx_path: Path, toy_path: Path, tmp_path: Path
+) -> None:
+    """Built, found, hashed and given to the real library, which says why it stops.
+
+    Its CUDA runtime asks the driver for tables that are not documented; the fake one has none.
+    """
+    parts = (rtx_path, gpulab / "pycuda", os.environ.get("PYTHONPATH", ""))
+    if not parts[1].is_dir():
+        pytest.skip(f"{gpulab} has no PyCUDA for this Python: make gpulab")
+    environment = {
+        **os.environ,
+        "FAKE_CUDA_CAPABILITY": "86",
+        "LD_LIBRARY_PATH": str(gpulab / "fakecuda"),
+        "PYTHONPATH": os.pathsep.join(map(str, parts)),
+        "SCANSIDE_CACHE": str(tmp_path / "cache"),
+    }
+
+    def scanside(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "scanside", *words],
+            check=False, capture_output=True, text=True, env=environment,
+        )  # fmt: skip
+
+    done = scanside("build", toy_path, "--target", "rtx", "--compute-capability", "8.6")
+    assert done.returncode == 0, done.stderr
+    done = scanside("verify", toy_path, "--backend", "tensorrt-rtx")
+    assert done.returncode == 4, done.stderr
+    assert "the classifier's engine is refused by tensorrt_rtx" in done.stderr
+    assert "Cuda Runtime" in done.stderr  # from its own error recorder
 
 
 def test_fp32(role: Any, compile_model: Compiler) -> None:

@@ -60,6 +60,17 @@ def test_the_container_installs_extras_that_there_are() -> None:
         assert re.search(rf"^{extra} = \[", declared, re.MULTILINE), extra
 
 
+def test_the_container_is_given_what_the_package_is_built_from() -> None:
+    text = (DEPLOY / "Containerfile.l4t.dockerignore").read_text()
+    given = re.findall(r"^!(.+)$", text, re.MULTILINE)
+    assert all((ROOT / name).exists() for name in given)
+    declared = (ROOT / "pyproject.toml").read_text()
+    (packages,) = re.findall(r"^packages = \[\n(.+?)\]", declared, re.MULTILINE | re.DOTALL)
+    tops = {name.partition("/")[0] for name in re.findall(r'"([^"]+)"', packages)}
+    assert tops < set(given)
+    assert {"pyproject.toml", "README.md", "LICENSE"} < set(given)
+
+
 def test_what_was_not_run_on_a_gpu_says_so() -> None:
     for name in ("scanside-serve-gpu.conf", "Containerfile.l4t", "scanside-serve.service"):
         assert re.search(r"not run", (DEPLOY / name).read_text(), re.IGNORECASE), name

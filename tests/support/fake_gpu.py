@@ -24,6 +24,8 @@ from scanside.backends.tensorrt.library import Libraries
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scanside.enginematch import Runtime
+
 
 class CudaError(Exception):
     """PyCUDA's ``Error``."""
@@ -524,6 +526,7 @@ class Machine:
         capturable: bool | None = None,
     ) -> None:  # fmt: skip
         self._gpu = Gpu(integrated=integrated)
+        self.runtime: Runtime = "tensorrt"
         trt = tensorrt(self._gpu, version, capturable=capturable)
         self.libraries = Libraries(trt, pycuda(self._gpu, devices=devices), Driver(self._gpu))
         self.version = version

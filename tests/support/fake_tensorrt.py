@@ -17,6 +17,8 @@ VERSIONS = (
 )  # fmt: skip
 """TensorRT from its first to its last of every kind that is built for, and TensorRT-RTX."""
 
+RTX_VERSION = "1.7.1.116"
+
 TRT_LAYERS = [
     {
         "Name": "conv1 + relu", "LayerType": "CaskConvolution", "ParameterType": "Convolution",
@@ -294,7 +296,7 @@ def make(  # noqa: C901 - one library, many small classes
         ["SAME_COMPUTE_CAPABILITY"] if version not in {"8.6.1", "10.0.1", "10.3.0"} else []
     )
     module = SimpleNamespace(
-        __version__="1.7.1.116" if rtx else version,
+        __version__=RTX_VERSION if rtx else version,
         Builder=Builder,
         BuilderFlag=Enumeration(*flags),
         HardwareCompatibilityLevel=Enumeration(*levels),

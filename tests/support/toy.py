@@ -10,6 +10,7 @@ import hashlib
 import io
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scanside.bundle import Bundle, write_bundle
 from scanside.contract import (
     AuxiliaryFile,
+    Calibration,
     Golden,
     InputContract,
     License,
@@ -194,6 +196,28 @@ def parts(
         metrics={},
     )  # fmt: skip
     return manifest, files
+
+
+def with_int8(manifest: Manifest, files: dict[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
+    """Return the parts as if they held INT8 as well: its models are those in FP32."""
+    calibration = Calibration(
+        method="max", slices=32, patients=2, images_sha256="0" * 64, tools={"numpy": "2"}
+    )
+    models = {
+        role: held
+        | {
+            "int8": msgspec.structs.replace(
+                held["fp32"], file=f"{role}.int8.onnx", calibration=calibration
+            )
+        }
+        for role, held in manifest.models.items()
+    }
+    tolerances = manifest.golden.tolerances
+    golden = msgspec.structs.replace(
+        manifest.golden, tolerances=tolerances | {"int8": tolerances["fp32"]}
+    )
+    copied = {f"{role}.int8.onnx": files[f"{role}.fp32.onnx"] for role in models}
+    return msgspec.structs.replace(manifest, models=models, golden=golden), files | copied
 
 
 def write(destination: Path) -> Bundle:

@@ -11,6 +11,7 @@
  *   FAKE_CUDA_DEVICES=0      there is no device: cuInit fails
  *   FAKE_CUDA_INTEGRATED=1   the device shares the host's memory, as on a Jetson
  *   FAKE_CUDA_MIB=7607       its memory
+ *   FAKE_CUDA_CAPABILITY=87  its compute capability
  */
 #include <pthread.h>
 #include <stdint.h>
@@ -94,6 +95,7 @@ static long setting(const char *name, long otherwise) {
     return value ? atol(value) : otherwise;
 }
 static long total_memory(void) { return setting("FAKE_CUDA_MIB", 7607) << 20; }
+static long capability(void) { return setting("FAKE_CUDA_CAPABILITY", 87); }
 
 int cuInit(unsigned flags) {
     int code = enter(__func__);
@@ -127,12 +129,13 @@ int cuDeviceGetName(char *name, int size, int device) {
 int cuDeviceTotalMem_v2(size_t *size, int device) { ENTER(); *size = total_memory(); return SUCCESS; }
 int cuDeviceComputeCapability(int *major, int *minor, int device) {
     ENTER();
-    *major = 8, *minor = 7;
+    *major = capability() / 10, *minor = capability() % 10;
     return SUCCESS;
 }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     ENTER();
-    *value = attribute == COMPUTE_MAJOR ? 8 : attribute == COMPUTE_MINOR ? 7
+    *value = attribute == COMPUTE_MAJOR ? capability() / 10
+           : attribute == COMPUTE_MINOR ? capability() % 10
            : attribute == INTEGRATED ? setting("FAKE_CUDA_INTEGRATED", 0)
            : attribute == CAN_MAP_HOST_MEMORY || attribute == UNIFIED_ADDRESSING;
     return SUCCESS;
@@ -326,6 +329,13 @@ int cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t size, Stream *stre
     ENTER_CONTEXT();
     if (!holds(to, size) || !holds((uintptr_t)from, size)) return INVALID_VALUE;
     return give(stream, (Step){(void *)(uintptr_t)to, from, size, &bytes_up, NULL, 0});
+}
+int cuMemcpyHtoD_v2(Address to, const void *from, size_t size) {
+    ENTER_CONTEXT();
+    if (!holds(to, size)) return INVALID_VALUE;
+    memcpy((void *)(uintptr_t)to, from, size);
+    bytes_up += size;
+    return SUCCESS;
 }
 int cuMemcpyDtoHAsync_v2(void *to, Address from, size_t size, Stream *stream) {
     ENTER_CONTEXT();

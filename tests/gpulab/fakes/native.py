@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 import nvinfer
-import tensorrt  # the module beside this one
+from bindings import RUNTIME
 
 from scanside.backends.tensorrt.library import load_libraries
 
@@ -38,6 +38,7 @@ class Machine:
     """See `fake_gpu.Machine`; there is one driver in a process, so counts start where they are."""
 
     host_code = None
+    runtime = RUNTIME
 
     def __init__(
         self, version: str, *, integrated: bool = False, devices: int = 1,
@@ -46,7 +47,7 @@ class Machine:
         assert capturable is None
         os.environ["FAKE_CUDA_INTEGRATED"] = str(int(integrated))
         os.environ["FAKE_CUDA_DEVICES"] = str(devices)
-        self.libraries = load_libraries("tensorrt")
+        self.libraries = load_libraries(RUNTIME)
         assert self.libraries.trt.__version__ == version
         self.version = version
         self.refuse = Refused()
@@ -110,6 +111,3 @@ class Machine:
 
 def _bare(name: bytes) -> str:
     return re.sub(r"_v\d$", "", name.decode())
-
-
-assert tensorrt is not None

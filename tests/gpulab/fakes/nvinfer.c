@@ -11,7 +11,7 @@ typedef void *(*Factory)(void *, void *, void *);
     Factory hook_##name; \
     void *name(void *a, void *b, void *c) { return hook_##name ? hook_##name(a, b, c) : NULL; }
 
-#ifdef NVINFER
+#ifdef INFER
 FACTORY(createInferBuilder_INTERNAL)
 FACTORY(createInferRefitter_INTERNAL)
 FACTORY(createInferRuntime_INTERNAL)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bindings import INFER, PARSER, trt
 from objects import DIMS, SHAPE, Library, Object, Pointer, virtual
 
 from fake_engine import FakeEngine, Profile, make_plan
@@ -142,7 +143,7 @@ class BuilderConfig(Object):
         self.set: dict[str, Any] = {}
         self.profile: OptimizationProfile | None = None
         self.timing: Object | None = None
-        self.monitor = 0
+        self.monitor = self.calibrator = 0
         super().__init__(library)
 
     @virtual(None, _Number)
@@ -180,6 +181,26 @@ class BuilderConfig(Object):
     @virtual(None, _Number, _Yes)
     def setPreviewFeature(self, feature: int, enabled: bool) -> None:
         self.set[f"preview {feature}"] = enabled
+
+    @virtual(None, Pointer)
+    def setInt8Calibrator(self, calibrator: int) -> None:
+        self.calibrator = calibrator
+
+    @virtual(_Yes, Pointer)
+    def setCalibrationProfile(self, profile: int) -> bool:
+        held = self.library.objects[profile]
+        assert isinstance(held, OptimizationProfile)
+        self.set["calibration profile"] = held.batches
+        return True
+
+    @virtual(_Yes, _Number)
+    def setNbComputeCapabilities(self, count: int) -> bool:
+        self.set["capabilities"] = count
+        return True
+
+    @virtual(_Yes, _Number, _Number)
+    def setComputeCapability(self, capability: int, index: int) -> bool:
+        return capability > 0 and index < int(self.set["capabilities"])
 
     @virtual(Pointer, Pointer, _Size)
     def createTimingCache(self, start: int, size: int) -> TimingCache:
@@ -230,10 +251,33 @@ class Builder(Object):
         assert isinstance(conf, BuilderConfig)
         if not net.model or conf.profile is None:
             return 0
+        if conf.calibrator:
+            self._calibrate(net, conf)
         self._progress(conf)
         low, best, high = (conf.profile.batches[which] for which in range(3))
         profile: Profile = (low, best, high)
         return HostMemory(self.library, make_plan(net.model, self.library.version, profile))
+
+    def _calibrate(self, network: Network, config: BuilderConfig) -> None:
+        """Take all slices as TensorRT does, unless ranges were kept; read each where it lies."""
+
+        def call(method: str, result: Any, *words: Any) -> Any:
+            table = "IInt8EntropyCalibrator2"
+            return self.library.call(table, method, config.calibrator, result, *words)
+
+        (image,) = network.inputs
+        assert config.set["calibration profile"] == dict.fromkeys(range(3), 1)
+        assert call("getBatchSize", _Number) == 1
+        length = _Size()
+        if call("readCalibrationCache", Pointer, (Pointer, ctypes.addressof(length))):
+            return
+        given, names = (Pointer * 1)(), (_Name * 1)(image.getName())
+        words = [(Pointer, ctypes.addressof(each)) for each in (given, names)]
+        sums = []
+        while call("getBatch", _Yes, *words, (_Number, 1)):
+            sums.append(int(DRIVER.view(given[0], (1, *image.getDimensions()[1:]), np.uint8).sum()))
+        ranges = json.dumps(sums).encode()
+        call("writeCalibrationCache", None, (_Name, ranges), (_Size, len(ranges)))
 
     def _progress(self, config: BuilderConfig) -> None:
         for layer in range(4):
@@ -445,6 +489,10 @@ class Context(Object):
         names[0] = ctypes.cast(self._engine.names[0], Pointer).value
         return 1
 
+    @virtual(_Yes, Pointer)
+    def isStreamCapturable(self, stream: int) -> bool:
+        return bool(self._shape and stream)
+
     @virtual(DIMS, _Name)
     def getTensorShape(self, name: bytes) -> tuple[int, ...]:
         tensor = self._engine.fake.tensor(name.decode())
@@ -483,20 +531,18 @@ class Context(Object):
 
 
 DRIVER = Driver()
+LIBRARY = Library(
+    trt.__version__,
+    json.loads(Path(os.environ["SCANSIDE_GPULAB_TABLES"]).read_text(encoding="utf-8")),
+)
+"""``SCANSIDE_GPULAB_TABLES`` is the file that ``probe.py`` wrote for this version."""
 _installed: list[Any] = []
 
 
-def install() -> tuple[Any, Library]:
-    """Return the real bindings, with this below them, and what a test may look into.
-
-    ``SCANSIDE_GPULAB_TABLES`` is the file that ``probe.py`` wrote for this version.
-    """
-    import tensorrt_bindings as trt
-
-    tables = json.loads(Path(os.environ["SCANSIDE_GPULAB_TABLES"]).read_text(encoding="utf-8"))
-    library = Library(trt.__version__, tables)
-    nvinfer = ctypes.CDLL(f"libnvinfer.so.{library.major}")
-    parser = ctypes.CDLL(f"libnvonnxparser.so.{library.major}")
+def install() -> Any:
+    """Return the real bindings, with this below them; `LIBRARY` is what a test may look into."""
+    library = LIBRARY
+    nvinfer, parser = ctypes.CDLL(INFER), ctypes.CDLL(PARSER)
 
     def parsing(network: int) -> Parser:
         held = library.objects[network]
@@ -506,7 +552,7 @@ def install() -> tuple[Any, Library]:
     _hook(nvinfer, "createInferRuntime_INTERNAL", lambda *_: Runtime(library).address)
     _hook(nvinfer, "createInferBuilder_INTERNAL", lambda it, *_: Builder(library, it).address)
     _hook(parser, "createNvOnnxParser_INTERNAL", lambda it, *_: parsing(it).address)
-    return trt, library
+    return trt
 
 
 def _hook(library: Any, name: str, factory: Any) -> None:

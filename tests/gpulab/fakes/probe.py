@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tensorrt_bindings as trt
+from bindings import INFER, PARSER, trt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,6 @@ HITS = 400
 MEMORY = 2 << 30
 SECONDS = 10
 """That a child may take: one that runs away has written its numbers down before."""
-MAJOR = int(trt.__version__.partition(".")[0])
 Pointer = ctypes.c_void_p
 
 _shared = mmap.mmap(-1, 4096)
@@ -88,7 +87,7 @@ def hook(library: str, factory: str, name: str) -> None:
     """Let a factory of the empty libraries give an object."""
     called = ctypes.CFUNCTYPE(Pointer, Pointer, Pointer, Pointer)(lambda *_: OBJECTS[name])
     _kept.append(called)
-    held = ctypes.CDLL(f"{library}.so.{MAJOR}")
+    held = ctypes.CDLL(library)
     Pointer.in_dll(held, f"hook_{factory}").value = ctypes.cast(called, Pointer).value
 
 
@@ -212,7 +211,27 @@ class Monitor(getattr(trt, "IProgressMonitor", object)):  # type: ignore[misc]
         note(PYTHON, 2)
 
 
-RECORDER, PROFILER, MONITOR = Recorder(), Profiler(), Monitor()
+class Calibrator(getattr(trt, "IInt8EntropyCalibrator2", object)):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+
+    def get_batch_size(self) -> int:
+        note(PYTHON, 0)
+        return 1
+
+    def get_batch(self, names: list[str]) -> list[int] | None:
+        note(PYTHON, 1)
+        return None
+
+    def read_calibration_cache(self) -> bytes | None:
+        note(PYTHON, 2)
+        return None
+
+    def write_calibration_cache(self, cache: Any) -> None:
+        note(PYTHON, 3)
+
+
+RECORDER, PROFILER, MONITOR, CALIBRATOR = Recorder(), Profiler(), Monitor(), Calibrator()
 DIMS = trt.Dims([1])
 
 
@@ -269,6 +288,7 @@ CALLS: dict[str, tuple[Callable[[], Any], dict[str, Callable[[Any], Any]]]] = {
         "setDeviceMemoryV2": call("set_device_memory", 4096, 1),
         "setErrorRecorder": put("error_recorder", RECORDER),
         "setProfiler": put("profiler", PROFILER),
+        "isStreamCapturable": call("is_stream_capturable", 1),
     }),
     "VBuilder": (builder, {
         "createNetworkV2": call("create_network", 0),
@@ -295,6 +315,11 @@ CALLS: dict[str, tuple[Callable[[], Any], dict[str, Callable[[Any], Any]]]] = {
             put("hardware_compatibility_level", trt.HardwareCompatibilityLevel.AMPERE_PLUS),
         "setPreviewFeature":
             call("set_preview_feature", enumerated("PreviewFeature", "PROFILE_SHARING_0806"), True),
+        "setInt8Calibrator": put("int8_calibrator", CALIBRATOR),
+        "setCalibrationProfile": lambda held: held.set_calibration_profile(profile()),
+        "setNbComputeCapabilities": put("num_compute_capabilities", 1),
+        "setComputeCapability":
+            call("set_compute_capability", enumerated("ComputeCapability", "SM86"), 0),
         "createTimingCache": call("create_timing_cache", b""),
         "getTimingCache": call("get_timing_cache"),
         "getProgressMonitor": get("progress_monitor"),
@@ -368,7 +393,7 @@ def logger_given() -> int:
     taking = ctypes.CFUNCTYPE(Pointer, Pointer, Pointer, Pointer)(
         lambda logger, *_: (found.append(logger), OBJECTS["VRuntime"])[1]
     )
-    library = ctypes.CDLL(f"libnvinfer.so.{MAJOR}")
+    library = ctypes.CDLL(INFER)
     hooked = Pointer.in_dll(library, "hook_createInferRuntime_INTERNAL")
     before = hooked.value
     hooked.value = ctypes.cast(taking, Pointer).value
@@ -380,7 +405,11 @@ def logger_given() -> int:
 
 def python_slots(find: Callable[[], int], methods: list[str], *kinds: Any) -> dict[str, int]:
     """Find the functions that Python implements, by calling one after the other."""
-    words = {ctypes.c_int: 2, ctypes.c_float: 7.0, ctypes.c_char_p: b"probe"}
+    names = (ctypes.c_char_p * 2)(b"probe", b"probe")
+    words = {
+        ctypes.c_int: 2, ctypes.c_float: 7.0, ctypes.c_char_p: b"probe",
+        Pointer: ctypes.addressof(names),
+    }  # fmt: skip
     found: dict[str, int] = {}
     for slot in range(12):
 
@@ -399,9 +428,9 @@ def python_slots(find: Callable[[], int], methods: list[str], *kinds: Any) -> di
 
 
 def main() -> None:
-    hook("libnvinfer", "createInferRuntime_INTERNAL", "VRuntime")
-    hook("libnvinfer", "createInferBuilder_INTERNAL", "VBuilder")
-    hook("libnvonnxparser", "createNvOnnxParser_INTERNAL", "IParser")
+    hook(INFER, "createInferRuntime_INTERNAL", "VRuntime")
+    hook(INFER, "createInferBuilder_INTERNAL", "VBuilder")
+    hook(PARSER, "createNvOnnxParser_INTERNAL", "IParser")
     tables: dict[str, dict[str, int]] = {}
     for named, (make, uses) in CALLS.items():
         name = named.strip()
@@ -431,6 +460,13 @@ def main() -> None:
         tables["IProgressMonitor"] = python_slots(
             given("VBuilderConfig", "setProgressMonitor", attach),
             ["phaseStart", "stepComplete", "phaseFinish"], text, text, number,
+        )  # fmt: skip
+    if "setInt8Calibrator" in tables["VBuilderConfig"]:
+        attach = lambda: put("int8_calibrator", CALIBRATOR)(config())  # noqa: E731
+        tables["IInt8EntropyCalibrator2"] = python_slots(
+            given("VBuilderConfig", "setInt8Calibrator", attach),
+            ["getBatchSize", "getBatch", "readCalibrationCache", "writeCalibrationCache"],
+            Pointer, Pointer, number,
         )  # fmt: skip
     Path(sys.argv[1]).write_text(json.dumps(tables, indent=1), encoding="utf-8")
 

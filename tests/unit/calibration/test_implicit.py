@@ -8,16 +8,16 @@ from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import pytest
 
 import fake_tensorrt
 import labelled
+import toy
 from scanside import open_bundle
+from scanside.bundle import write_bundle
 from scanside.errors import BackendError, ExtraNotInstalledError, InputError, UsageError
 from scanside.evaluation.dataset import index_dataset
-from scanside.evidence import Calibration
 from scanside_calibration import material
 from scanside_calibration.implicit import open_calibrator, prepare
 from scanside_calibration.material import SLICES, gather_ranges
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scanside.bundle import Bundle
-    from scanside.contract import ModelFile
 
 COUNT = 5
 
@@ -151,27 +150,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> labelled.Labelled:
     return labelled.write(tmp_path_factory.mktemp("labelled"))
 
 
-def int8_of(model: ModelFile, role: str) -> ModelFile:
-    calibration = Calibration(
-        method="max", slices=32, patients=2, images_sha256="0" * 64, tools={"numpy": "2"}
-    )
-    return msgspec.structs.replace(model, file=f"{role}.int8.onnx", calibration=calibration)
-
-
 @pytest.fixture
-def bundle(toy_path: Path) -> Bundle:
+def bundle(tmp_path: Path) -> Bundle:
     """The toy bundle, as if it held INT8 as well."""
-    opened = open_bundle(toy_path)
-    models = {
-        role: held | {"int8": int8_of(held["fp32"], role)}
-        for role, held in opened.manifest.models.items()
-    }
-    tolerances = opened.manifest.golden.tolerances
-    golden = msgspec.structs.replace(
-        opened.manifest.golden, tolerances=tolerances | {"int8": tolerances["fp32"]}
-    )
-    manifest = msgspec.structs.replace(opened.manifest, models=models, golden=golden)
-    return opened._replace(manifest=manifest)
+    return write_bundle(tmp_path / "both", *toy.with_int8(*toy.parts()))
 
 
 def quiet(total: int, unit: str) -> nullcontext[Callable[[int], None]]:

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
     from scanside.backends.base import Backend
     from scanside.bundle import Bundle
+    from scanside.enginematch import Runtime
 
 _TABLES = os.environ.get("SCANSIDE_GPULAB_TABLES", "")
 NATIVE = bool(_TABLES)
 VERSIONS = [Path(_TABLES).stem] if NATIVE else ["8.6.1", "10.3.0", "11.4.0.106"]
+RUNTIME: Runtime = "tensorrt_rtx" if VERSIONS[0].startswith("1.") else "tensorrt"
 
 
 @pytest.fixture(params=VERSIONS)
@@ -81,7 +83,7 @@ def bundle(toy_path: Path) -> Bundle:
 @pytest.fixture
 def built(bundle: Bundle, version: str) -> Bundle:
     """The toy bundle, with its engines in the cache."""
-    keep_engines(bundle, engine_folder(), version)
+    keep_engines(bundle, engine_folder(), version, runtime=RUNTIME)
     return bundle
 
 
@@ -91,7 +93,7 @@ def load(built: Bundle, machine: Any) -> Iterator[Callable[..., Backend]]:
     loaded: list[Backend] = []
 
     def call(**options: Any) -> Backend:
-        options = {"libraries": machine.libraries, "lanes": 1} | options
+        options = {"libraries": machine.libraries, "lanes": 1, "runtime": RUNTIME} | options
         loaded.append(tensorrt.load(built, "fp32", **options))
         return loaded[-1]
 

@@ -34,7 +34,7 @@ def analyse(
     machine: Any, bundle: Bundle, images: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[str, str]]:
     """The whole way: load, a slice, a batch of another size, close."""
-    backend = tensorrt.load(bundle, "fp32", libraries=machine.libraries)
+    backend = tensorrt.load(bundle, "fp32", libraries=machine.libraries, runtime=machine.runtime)
     try:
         backend.classify(images[:1])
         backend.segment(images[:1])
@@ -143,7 +143,7 @@ def test_after_an_error_that_passes_the_backend_computes_on(
 def test_an_error_that_stays_is_told_apart_and_ends_it(
     doomed: Any, built: Bundle, images: NDArray[np.uint8]
 ) -> None:
-    backend = tensorrt.load(built, "fp32", libraries=doomed.libraries)
+    backend = tensorrt.load(built, "fp32", libraries=doomed.libraries, runtime=doomed.runtime)
     doomed.fail("cuEventSynchronize", text="illegal address", times=0)
     for _ in range(2):
         with pytest.raises(DeviceLostError, match="Fake GPU can't be used any more") as lost:
@@ -157,14 +157,14 @@ def test_an_error_that_stays_is_told_apart_and_ends_it(
 def test_too_little_memory_says_what_helps(machine: Any, built: Bundle) -> None:
     machine.fail("cuMemAlloc", at=3, times=2, text="out of memory")  # PyCUDA tries again
     with pytest.raises(BackendError, match="out of memory") as error:
-        tensorrt.load(built, "fp32", libraries=machine.libraries)
+        tensorrt.load(built, "fp32", libraries=machine.libraries, runtime=machine.runtime)
     assert "smaller --batch" in error.value.remedy
 
 
 def test_a_device_that_is_not_there(make_machine: Callable[..., Any], built: Bundle) -> None:
     machine = make_machine(devices=0)
     with pytest.raises(BackendError, match="no CUDA device that can be used"):
-        tensorrt.load(built, "fp32", libraries=machine.libraries)
+        tensorrt.load(built, "fp32", libraries=machine.libraries, runtime=machine.runtime)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_what_the_library_refuses_is_an_error_with_its_reason(
 ) -> None:
     machine.refuse.add(method)
     with pytest.raises(BackendError, match=said) as error:
-        tensorrt.load(built, "fp32", libraries=machine.libraries)
+        tensorrt.load(built, "fp32", libraries=machine.libraries, runtime=machine.runtime)
     assert "the library gives no reason" not in str(error.value)
 
 
@@ -202,7 +202,7 @@ def test_a_number_of_images_that_is_refused_does_not_stay(
     machine: Any, built: Bundle, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.fail("cuStreamBeginCapture")  # a graph would hide what the context holds
-    backend = tensorrt.load(built, "fp32", libraries=machine.libraries)
+    backend = tensorrt.load(built, "fp32", libraries=machine.libraries, runtime=machine.runtime)
     machine.refuse.add("infer_shapes")
     with pytest.raises(BackendError, match="has no shape"):
         backend.segment(images[:2])
@@ -223,7 +223,7 @@ def test_without_graphs_everything_is_launched_by_itself_and_that_is_said(
     machine: Any, built: Bundle, images: NDArray[np.uint8], cpu: Backend
 ) -> None:
     machine.fail("cuStreamBeginCapture")
-    backend = tensorrt.load(built, "fp32", libraries=machine.libraries)
+    backend = tensorrt.load(built, "fp32", libraries=machine.libraries, runtime=machine.runtime)
     assert backend.describe()["cuda graphs"].startswith("none: cuStreamBeginCapture")
     before = machine.calls["launch"]
     for _ in range(3):
@@ -241,7 +241,9 @@ def test_an_engine_that_is_not_the_right_one_is_refused(
     damage: str, machine: Any, bundle: Bundle, version: str
 ) -> None:
     others = {"stale": {"version": "9.0.0"}, "foreign GPU": {"gpu": "Orin"}}
-    options: dict[str, Any] = {"version": version} | others.get(damage, {})
+    options: dict[str, Any] = {"version": version, "runtime": machine.runtime} | others.get(
+        damage, {}
+    )
     paths = keep_engines(bundle, engine_folder(), **options)
     plan = paths["segmenter"]
     content = plan.read_bytes()
@@ -254,7 +256,7 @@ def test_an_engine_that_is_not_the_right_one_is_refused(
     elif damage == "other model":
         plan.write_bytes(paths["classifier"].read_bytes())
     with pytest.raises(EngineError) as refused:
-        tensorrt.load(bundle, "fp32", libraries=machine.libraries)
+        tensorrt.load(bundle, "fp32", libraries=machine.libraries, runtime=machine.runtime)
     assert refused.value.exit_code == 4
     assert "scanside build" in refused.value.remedy
 
@@ -262,9 +264,15 @@ def test_an_engine_that_is_not_the_right_one_is_refused(
 def test_a_plan_that_the_library_refuses_is_refused_with_its_reason(
     machine: Any, bundle: Bundle, version: str
 ) -> None:
-    keep_engines(bundle, engine_folder(), version, plans={"classifier": b"no plan at all"})
+    keep_engines(
+        bundle,
+        engine_folder(),
+        version,
+        plans={"classifier": b"no plan at all"},
+        runtime=machine.runtime,
+    )
     with pytest.raises(EngineError, match="magicTag") as refused:
-        tensorrt.load(bundle, "fp32", libraries=machine.libraries)
+        tensorrt.load(bundle, "fp32", libraries=machine.libraries, runtime=machine.runtime)
     assert "--rebuild" in refused.value.remedy
 
 
@@ -272,7 +280,9 @@ def test_an_engine_of_another_contract_is_refused(
     machine: Any, bundle: Bundle, version: str
 ) -> None:
     other = make_plan(bundle.read_model("segmenter", "fp32"), version, (1, 1, 4))
-    keep_engines(bundle, engine_folder(), version, plans={"classifier": other})
+    keep_engines(
+        bundle, engine_folder(), version, plans={"classifier": other}, runtime=machine.runtime
+    )
     with pytest.raises(EngineError, match="has the tensors image .*mask_probability") as refused:
-        tensorrt.load(bundle, "fp32", libraries=machine.libraries)
+        tensorrt.load(bundle, "fp32", libraries=machine.libraries, runtime=machine.runtime)
     assert "tumor_probability (OUTPUT FLOAT [N, 1])" in refused.value.accepted

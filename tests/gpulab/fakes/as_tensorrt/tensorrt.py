@@ -6,5 +6,4 @@ import sys
 
 import nvinfer
 
-sys.modules[__name__], LIBRARY = nvinfer.install()
-nvinfer.LIBRARY = LIBRARY
+sys.modules[__name__] = nvinfer.install()
