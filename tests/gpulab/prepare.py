@@ -69,18 +69,15 @@ def main() -> None:
     python = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = lab / "rtx" / "lib" / python / "site-packages"
     if sys.argv[2:] == ["rtx"]:
-        try:
-            pip("install", "--no-deps", "--target", packages, *RTX)
-        except subprocess.CalledProcessError:
-            print("TensorRT-RTX can't be had for this Python: its tests will be skipped")  # noqa: T201
+        has_rtx(packages)
         return
     if sys.platform != "linux" or platform.machine() != "x86_64":
         sys.exit("the fakes stand in for x86-64 Linux libraries: there is nothing to prepare here")
     if shutil.which("cc") is None or shutil.which("c++") is None:
         sys.exit("preparing needs a C and a C++ compiler: sudo apt install build-essential")
     lab.mkdir(parents=True, exist_ok=True)
-    pip("install", "--no-deps", "--target", packages, *RTX)
-    install_rtx(lab, packages)
+    if has_rtx(packages):
+        install_rtx(lab, packages)
     if sys.version_info >= (3, 11):
         place = lab / "ortgpu" / packages.relative_to(lab / "rtx")
         pip("install", "--no-deps", "--target", place, ONNXRUNTIME)
@@ -92,6 +89,16 @@ def main() -> None:
     add_missing(driver, lab)
     for version, requirement in BINDINGS.items():
         install_bindings(lab, version, requirement)
+
+
+def has_rtx(packages: Path) -> bool:
+    """Install TensorRT-RTX's compiler and bindings, and say whether they are to be had."""
+    try:
+        pip("install", "--no-deps", "--target", packages, *RTX)
+    except subprocess.CalledProcessError:
+        print("TensorRT-RTX can't be had for this Python: its tests will be skipped")  # noqa: T201
+        return False
+    return True
 
 
 def install_bindings(lab: Path, version: str, requirement: str) -> None:

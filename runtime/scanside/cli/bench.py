@@ -35,6 +35,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
+@click.argument("named", metavar="[BUNDLE]", required=False, type=click.Path(path_type=Path))
 @bundle_option
 @pin_option
 @backend_options
@@ -130,6 +131,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 def bench(  # noqa: PLR0913 - one parameter an option
     *,
+    named: Path | None,
     bundle: Path | None,
     bundle_sha256: str | None,
     backend: str,
@@ -155,12 +157,14 @@ def bench(  # noqa: PLR0913 - one parameter an option
     old_file: Path | None,
     output: Path | None,
 ) -> None:
-    """Measure what a slice costs on this device: latency, throughput, start and memory.
+    """Measure what a slice of BUNDLE costs on this device: latency, throughput, start and memory.
 
     Negative slices, positive slices and the mix are told apart, and every stage. A measurement
     that was throttled, disturbed or unstable is INVALID: exit code 6, with the reasons; what was
     asked for is written all the same.
     """
+    if None not in {named, bundle}:
+        raise click.UsageError("give BUNDLE or --bundle, not both")
     _check_options(
         scenario, batch=batch, target_qps=target_qps, latency_bound=latency_bound, output=output
     )
@@ -181,7 +185,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
         latency_bound_ms=(latency_bound or LATENCY_BOUND_MS) if scenario == "server" else None,
     )
     before = time.perf_counter()
-    opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
+    opened = open_bundle(named or bundle, manifest_sha256=bundle_sha256)
     request = Request(
         bundle=opened,
         open_bundle_ms=(time.perf_counter() - before) * 1e3,

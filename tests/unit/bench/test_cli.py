@@ -65,6 +65,16 @@ def test_golden_slices_are_measured_by_class(
 
 
 @pytest.mark.usefixtures("quiet")
+def test_the_bundle_is_an_argument_as_verify_and_build_have_it(
+    scanside: Command, toy_path: Path
+) -> None:
+    done = scanside("bench", toy_path, *QUICK)
+    assert done.code == 0, done.err
+    assert "toy 1" in done.out
+    assert scanside("bench", toy_path, "--bundle", toy_path, *QUICK).code == 2
+
+
+@pytest.mark.usefixtures("quiet")
 def test_a_stream_is_measured_from_files(scanside: Command, toy_path: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
