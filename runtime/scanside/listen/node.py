@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -154,7 +154,8 @@ class Node:
 
     def stop(self) -> None:
         """Make `run` drain and return; any thread or signal handler may call it."""
-        os.write(self._tell, b".")
+        with suppress(OSError):  # it has ended already
+            os.write(self._tell, b".")
 
     def _thread(self, name: str, work: Callable[[], object]) -> threading.Thread:
         def guarded() -> None:
