@@ -4,6 +4,7 @@ VENV ?= .venv
 DEV_VENV ?= .venv-dev
 BENCH_VENV ?= .venv-bench
 FUZZ_VENV ?= .venv-fuzz
+DCMQI_VENV ?= .venv-dcmqi
 GPULAB ?= .cache/gpulab
 # A folder of slices of your own: make demo DATA=path/to/slices
 DATA ?=
@@ -11,7 +12,7 @@ DATA ?=
 PIP = -m pip --disable-pip-version-check --quiet install
 SOURCES = runtime training export calibration tests benchmarks
 
-.PHONY: demo test test-fast test-runtime lint gpulab gpulab-rtx bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom judge-results lock clean
+.PHONY: demo test test-fast test-runtime lint gpulab gpulab-rtx bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom judge-results dcmqi lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/scanside demo $(DATA)
@@ -111,9 +112,13 @@ fuzz-dicom: $(DEV_VENV)/ready
 lgg-dicom: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python tests/campaigns/lgg_as_dicom.py $(DATA)
 
-# The results of every patient of a dataset before dciodvfy and dcmqi: make judge-results DATA=slices
+# The results of every patient of a dataset before dciodvfy, highdicom, dcmqi and Orthanc:
+# make dcmqi judge-results DATA=slices
 judge-results: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python tests/campaigns/judge_results.py $(DATA)
+
+# A judge of DICOM results, in an environment of its own, where tests and campaign find it.
+dcmqi: $(DCMQI_VENV)/ready
 
 # Lock files hold for every supported Python and platform (markers inside).
 lock: $(DEV_VENV)/ready
@@ -127,7 +132,7 @@ LOCK = pyproject.toml requirements/build.in --universal --python-version 3.10 --
        --no-header --quiet --upgrade
 
 clean:
-	rm -rf $(VENV) $(VENV)-test $(DEV_VENV) $(BENCH_VENV) $(FUZZ_VENV) .cache demo
+	rm -rf $(VENV) $(VENV)-test $(DEV_VENV) $(BENCH_VENV) $(FUZZ_VENV) $(DCMQI_VENV) .cache demo
 
 $(VENV)/ready: requirements/cpu.txt pyproject.toml
 	$(call environment,$(VENV),requirements/cpu.txt)
@@ -139,6 +144,11 @@ $(FUZZ_VENV)/ready: requirements/fuzz.txt pyproject.toml
 	$(call environment,$(FUZZ_VENV),requirements/fuzz.txt)
 $(BENCH_VENV)/ready: requirements/bench.txt pyproject.toml
 	$(call environment,$(BENCH_VENV),requirements/bench.txt)
+
+$(DCMQI_VENV)/ready:
+	@$(PYTHON) -m venv $(DCMQI_VENV)
+	@$(DCMQI_VENV)/bin/python $(PIP) dcmqi==1.5.7
+	@touch $@
 
 define environment
 	@echo "Setting up $(1) from $(2) (hash-checked; once, up to a few minutes)"

@@ -134,10 +134,12 @@ def one_round(study: Path, output: Path) -> dict[str, float]:
     from scanside.readers.discover import discover
     from scanside.writers.files import OutputFolder
     from scanside.writers.records import record_writer
+    from scanside.writers.studyfiles import preload
 
     marks.append(clock())
     options, folder = StudyOptions(), OutputFolder(output)
     with ThreadPoolExecutor(1) as reader:
+        reader.submit(preload, {"dicom"})
         reading = reader.submit(
             lambda: (clock(), read_studies(discover([study], studies=True).studies, options),
                      clock())

@@ -36,6 +36,9 @@ import numpy as np
 
 from node.place import Orthanc
 
+DCMQI = Path(__file__).parents[2] / ".venv-dcmqi" / "bin"
+"""What ``make dcmqi`` sets up."""
+
 SCANSIDE = [sys.executable, "-m", "scanside"]
 
 
@@ -118,8 +121,8 @@ def read_by_highdicom(segmentation: Path, study: Path, mask: nibabel.Nifti1Image
 
 def read_by_dcmqi(segmentation: Path, mask: nibabel.Nifti1Image, scratch: Path) -> bool | None:
     """Whether dcmqi reads the same mask on the same grid."""
-    places = os.environ.get("SCANSIDE_DCMQI", "") + os.pathsep + os.environ["PATH"]
-    reader = shutil.which("segimage2itkimage", path=places)
+    places = [os.environ.get("SCANSIDE_DCMQI", ""), str(DCMQI), os.environ["PATH"]]
+    reader = shutil.which("segimage2itkimage", path=os.pathsep.join(places))
     if reader is None:
         return None
     call([reader, "--inputDICOM", segmentation, "--outputDirectory", scratch, "-t", "nifti"])

@@ -8,13 +8,15 @@ import socket
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+_DCMQI = Path(__file__).parents[2] / ".venv-dcmqi" / "bin"
 
 PATIENCE = 60
 """Seconds for one program."""
@@ -31,12 +33,12 @@ def program(name: str, package: str) -> str:
 
 
 def dcmqi(name: str) -> str:
-    """The path of a program of dcmqi, in ``SCANSIDE_DCMQI`` (the bin folder of an environment
-    with the PyPI package) or on the path; skips without it."""
-    folders = os.environ.get("SCANSIDE_DCMQI", "") + os.pathsep + os.environ["PATH"]
-    found = shutil.which(name, path=folders)
+    """The path of a program of dcmqi: in the folder ``SCANSIDE_DCMQI``, in what ``make dcmqi``
+    sets up, or on the path; skips without it."""
+    folders = [os.environ.get("SCANSIDE_DCMQI", ""), str(_DCMQI), os.environ["PATH"]]
+    found = shutil.which(name, path=os.pathsep.join(folders))
     if found is None:
-        pytest.skip(f"{name} is not installed: pip install dcmqi, SCANSIDE_DCMQI=ENV/bin")
+        pytest.skip(f"{name} is not installed: make dcmqi, or pip install dcmqi on the path")
     return found
 
 

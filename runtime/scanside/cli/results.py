@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -18,7 +17,6 @@ from scanside.writers.studyfiles import (
     Written,
     check_forms,
     default_forms,
-    preload,
     require,
     write_study,
 )
@@ -28,10 +26,11 @@ if TYPE_CHECKING:
 
     from scanside.bundle import Bundle
     from scanside.pipeline import Pipeline
+    from scanside.readers.blobs import StudyFile
     from scanside.study.model import Findings, SourceKind
     from scanside.writers.files import OutputFolder
 
-__all__ = ["ResultOptions", "StudyWriter", "result_options"]
+__all__ = ["ResultOptions", "StudyWriter", "expected_forms", "result_options"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -115,6 +114,13 @@ def result_options(command: F) -> F:
     return command
 
 
+def expected_forms(options: ResultOptions, files: Iterable[StudyFile]) -> set[Form]:
+    """Return what will be written of studies in these files, as far as the files alone tell."""
+    if options.forms is not None:
+        return set(options.forms)
+    return {form for form in FORMS if any(file.kind.lower() == form for file in files)}
+
+
 class StudyWriter:
     """Writes the results of a run's studies.
 
@@ -125,7 +131,7 @@ class StudyWriter:
     output
         Where; none for nothing.
     kinds
-        Of the studies that will come: everything that they need is imported meanwhile.
+        Of the studies that will come.
     settings
         Options of the run that change results, each as ``name=value``.
 
@@ -155,9 +161,6 @@ class StudyWriter:
             check_forms(forms, kind)
             needed.update(forms)
         require(needed)
-        threading.Thread(
-            target=preload, args=(needed,), name="scanside-import", daemon=True
-        ).start()
 
     def write(self, findings: Findings, name: str, bundle: Bundle, pipeline: Pipeline) -> Written:
         """Write a study's results, under names that begin with `name`.

@@ -15,7 +15,7 @@ from scanside.bundle import Bundle, open_bundle
 from scanside.cli.interrupt import stop_on_interrupt
 from scanside.cli.options import backend_options, bundle_option, pin_option, slice_options
 from scanside.cli.progress import progress
-from scanside.cli.results import ResultOptions, StudyWriter, result_options
+from scanside.cli.results import ResultOptions, StudyWriter, expected_forms, result_options
 from scanside.cli.sinks import Sinks
 from scanside.cli.studies import (
     ChosenStudies,
@@ -37,6 +37,7 @@ from scanside.tally import Conclusion, Tally
 from scanside.writers.files import OutputFolder
 from scanside.writers.page import write_page
 from scanside.writers.records import FORMATS
+from scanside.writers.studyfiles import preload
 
 if TYPE_CHECKING:
     import threading
@@ -130,9 +131,7 @@ def run(  # noqa: PLR0913 - one parameter an option
     (SLICE_mask.png) are left out: name the folder, not FOLDER/*.png. INPUTS may be - alone: one
     image on standard input.
     """
-    _check_page(output, note, page=page)
-    if forms is not None and output is None:
-        raise click.UsageError("--write needs --output")
+    _check_output(output, forms, note, page=page)
     named = named_series({"pre": pre, "flair": flair, "post": post})
     if not inputs and not named:
         raise click.UsageError("Missing argument 'INPUTS...'.")
@@ -145,6 +144,9 @@ def run(  # noqa: PLR0913 - one parameter an option
         found = _discover(inputs)
         # Studies are read beside bundle and models, whose loading leaves the interpreter free.
         reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="scanside-studies"))
+        results = ResultOptions(forms, uid_root, created)
+        if output is not None:
+            reader.submit(preload, expected_forms(results, found.studies))
         reading = reader.submit(read_studies, found.studies, studies)
         opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
         folder = None
@@ -164,7 +166,6 @@ def run(  # noqa: PLR0913 - one parameter an option
         work = _Work(found, reading.result())
         if work.chosen.studies and window is not None:
             raise click.UsageError("--window is for images: see --series-window for studies")
-        results = ResultOptions(forms, uid_root, created)
         writer = StudyWriter(results, folder, work.chosen.kinds, studies.settings)
         if pipeline.fallback is not None:
             click.echo(f"scanside: using {pipeline.backend.name}: {pipeline.fallback}", err=True)
@@ -173,7 +174,11 @@ def run(  # noqa: PLR0913 - one parameter an option
         return _execute(job, work, opened, pipeline, writer, stop, strict=strict)
 
 
-def _check_page(output: Path | None, note: str, *, page: bool) -> None:
+def _check_output(
+    output: Path | None, forms: tuple[Form, ...] | None, note: str, *, page: bool
+) -> None:
+    if forms is not None and output is None:
+        raise click.UsageError("--write needs --output")
     if page and output is None:
         raise click.UsageError("--page needs --output")
     if note and not page:

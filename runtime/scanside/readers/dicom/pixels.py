@@ -183,20 +183,20 @@ def decode_files(headers: Sequence[Header]) -> Iterator[NDArray[np.generic]]:
         If the decoder is not installed.
     """
     for header in headers:
-        source, data = header.blob.source, header.blob.read()
-        dataset = load_pixels(data, header)
-        layout = check_layout(dataset, source)
-        codec = _CODECS[text(dataset.file_meta, "TransferSyntaxUID")]
+        source = header.blob.source
+        layout = check_layout(header.dataset, source)
+        codec = _CODECS[text(header.dataset.file_meta, "TransferSyntaxUID")]
         if find_spec(codec.module) is None:
             raise ExtraNotInstalledError(
                 "this transfer syntax", package=codec.package, extra="dicom"
             )
+        data = header.blob.read()
         if codec.in_helper:
             from scanside.readers.dicom.helper import decode_in_helper
 
             yield decode_in_helper(data, source)
         else:
-            yield _decoded(dataset, layout, source)
+            yield _decoded(load_pixels(data, header), layout, source)
 
 
 def _check_frames(
