@@ -85,7 +85,8 @@ def test_the_real_library_takes_its_engine_as_far_as_a_driver_is_needed(
 ) -> None:
     """Built, found, hashed and given to the real library, which says why it stops.
 
-    Its CUDA runtime asks the driver for tables that are not documented; the fake one has none.
+    Its CUDA runtime asks the driver for functions by name; the fake one answers no such question,
+    and one that did would be asked next for tables that NVIDIA does not document.
     """
     parts = (rtx_path, gpulab / "pycuda", os.environ.get("PYTHONPATH", ""))
     if not parts[1].is_dir():
