@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.request
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,7 @@ pytest.importorskip("prometheus_client", reason="needs the dicom extra")
 
 from pydicom import dcmwrite
 from pydicom.uid import SecondaryCaptureImageStorage
+from pynetdicom.dimse import DIMSEServiceProvider
 
 from mr import instance
 from node.pdus import ACCEPT, association_request
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     from scanside.listen.status import DestinationStatus, SpoolStatus
     from scanside.listen.studies import Claim
+
+NODE = "SCANSIDE"
 
 # pynetdicom leaves a socket that could not connect to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -109,6 +112,27 @@ def test_results_are_sent_byte_for_byte(tmp_path: Path, pacs: Pacs) -> None:
         send(port, 1)
         until(lambda: len(pacs.received) == 1)
     assert made[0].endswith(pacs.received[0][1])
+
+
+def test_nobody_but_the_sender_takes_answers_of_a_destination(
+    tmp_path: Path, pacs: Pacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, taken = free_port(), list[str]()
+    real = DIMSEServiceProvider.get_msg
+
+    def get_msg(self: DIMSEServiceProvider, *, block: bool) -> Any:
+        if self.assoc.is_requestor and self.assoc.is_established and self.assoc.ae.ae_title == NODE:
+            taken.append("sender" if block else "reactor")
+        return real(self, block=block)
+
+    monkeypatch.setattr(DIMSEServiceProvider, "get_msg", get_msg)
+    threads = threading.active_count()
+    with running(configuration(tmp_path / "s", port=port, pacs=pacs.port)):
+        for study in range(3):
+            send(port, 1, study=study)
+        until(lambda: len(pacs.received) == 3)
+    assert taken == ["sender"] * 3
+    until(lambda: threading.active_count() == threads)
 
 
 def test_other_storage_classes_are_set_aside(tmp_path: Path) -> None:

@@ -7,24 +7,21 @@ C-STORE statuses: DICOM PS3.4, table B.2-1, and PS3.7, annex C.
 
 from __future__ import annotations
 
-from socket import IPPROTO_TCP, TCP_NODELAY
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import AE, _config, build_context
 
 from scanside.errors import OutputError
+from scanside.listen.requestor import requested
 from scanside.listen.tls import client_context
 from scanside.study.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
-    from socket import socket
 
     from pynetdicom.association import Association
-    from pynetdicom.events import Event
-    from pynetdicom.transport import AssociationSocket
 
     from scanside.listen.audit import Audit
     from scanside.listen.config import Destination, Node
@@ -111,27 +108,23 @@ class Sender:
             return 0
         classes = sorted({parcel.sop_class_uid for parcel in parcels})
         destination = self._destination
-        try:
-            association = self._entity.associate(
-                destination.address,
-                destination.port,
-                contexts=[build_context(uid, [ExplicitVRLittleEndian]) for uid in classes],
-                ae_title=destination.ae_title,
-                tls_args=None if self._tls is None else (self._tls, destination.address),
-                evt_handlers=[(evt.EVT_CONN_OPEN, _undelayed)],
-            )
-        except (OSError, UnicodeError):  # its name has no address now
-            self._unreachable("no address is known for its name")
-            return 0
-        if not association.is_established:
-            why = "the association was rejected" if association.is_rejected else "not reachable"
-            self._unreachable(why)
-            return 0
-        try:
-            return self._send(association, parcels, stop)
-        finally:
-            if association.is_established:
-                association.release()
+        with requested(
+            self._entity,
+            destination.address,
+            destination.port,
+            contexts=[build_context(uid, [ExplicitVRLittleEndian]) for uid in classes],
+            ae_title=destination.ae_title,
+            tls_args=None if self._tls is None else (self._tls, destination.address),
+        ) as association:
+            if association is None:
+                self._unreachable("no address is known for its name")
+            elif association.is_rejected:
+                self._unreachable("the association was rejected")
+            elif not association.is_established:
+                self._unreachable("not reachable")
+            else:
+                return self._send(association, parcels, stop)
+        return 0
 
     def _send(
         self, association: Association, parcels: Sequence[Parcel], stop: threading.Event
@@ -198,9 +191,3 @@ class Sender:
     def _note(self, outcome: str, **facts: object) -> None:
         self._metrics.deliveries.labels(self.name, outcome).inc()
         self._audit.write(f"delivery {outcome}", destination=self.name, **facts)
-
-
-def _undelayed(event: Event) -> None:
-    """Have the last segment of each object sent at once, not when the others are acknowledged."""
-    made = cast("AssociationSocket", event.assoc.dul.socket)
-    cast("socket", made.socket).setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
