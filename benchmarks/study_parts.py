@@ -127,6 +127,7 @@ def one_round(study: Path, output: Path) -> dict[str, float]:
     from concurrent.futures import ThreadPoolExecutor
 
     from scanside.bundle import open_bundle
+    from scanside.cli.loading import uncollected
     from scanside.cli.results import ResultOptions, StudyWriter
     from scanside.cli.studies import analyse_studies, read_studies
     from scanside.cli.studyoptions import StudyOptions
@@ -138,7 +139,7 @@ def one_round(study: Path, output: Path) -> dict[str, float]:
 
     marks.append(clock())
     options, folder = StudyOptions(), OutputFolder(output)
-    with ThreadPoolExecutor(1) as reader:
+    with uncollected(), ThreadPoolExecutor(1) as reader:
         reader.submit(preload, {"dicom"})
         reading = reader.submit(
             lambda: (clock(), read_studies(discover([study], studies=True).studies, options),

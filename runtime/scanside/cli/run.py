@@ -13,6 +13,7 @@ import click
 
 from scanside.bundle import Bundle, open_bundle
 from scanside.cli.interrupt import stop_on_interrupt
+from scanside.cli.loading import uncollected
 from scanside.cli.options import backend_options, bundle_option, pin_option, slice_options
 from scanside.cli.progress import progress
 from scanside.cli.results import ResultOptions, StudyWriter, expected_forms, result_options
@@ -142,16 +143,22 @@ def run(  # noqa: PLR0913 - one parameter an option
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_interrupt())
         found = _discover(inputs)
-        # Studies are read beside bundle and models, whose loading leaves the interpreter free.
-        reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="scanside-studies"))
         results = ResultOptions(forms, uid_root, created)
-        if output is not None:
-            reader.submit(preload, expected_forms(results, found.studies))
-        reading = reader.submit(read_studies, found.studies, studies)
-        opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
-        folder = None
-        if output is not None:
-            folder = stack.enter_context(closing(OutputFolder(output, overwrite=overwrite)))
+        reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="scanside-studies"))
+        # Studies are read beside bundle and models, whose loading leaves the interpreter free.
+        with uncollected():
+            if output is not None:
+                reader.submit(preload, expected_forms(results, found.studies))
+            reading = reader.submit(read_studies, found.studies, studies)
+            opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
+            folder = None
+            if output is not None:
+                folder = stack.enter_context(closing(OutputFolder(output, overwrite=overwrite)))
+            several = len(found.files) > 1 or bool(found.studies or named)
+            pipeline = stack.enter_context(
+                Pipeline.open(opened, backend=backend, precision=precision, streaming=several)
+            )
+            work = _Work(found, reading.result())
         job = _Job(
             output=folder,
             form=form or ("text" if sys.stdout.isatty() else "jsonl"),
@@ -159,11 +166,6 @@ def run(  # noqa: PLR0913 - one parameter an option
             page=page,
             note=note,
         )
-        several = len(found.files) > 1 or bool(found.studies or named)
-        pipeline = stack.enter_context(
-            Pipeline.open(opened, backend=backend, precision=precision, streaming=several)
-        )
-        work = _Work(found, reading.result())
         if work.chosen.studies and window is not None:
             raise click.UsageError("--window is for images: see --series-window for studies")
         writer = StudyWriter(results, folder, work.chosen.kinds, studies.settings)

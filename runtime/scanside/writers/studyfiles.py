@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -88,19 +87,10 @@ def require(forms: Collection[Form]) -> None:
 
 
 def preload(forms: Collection[Form]) -> None:
-    """Import what writing needs, so that it is there when the first study is done.
-
-    Modules are no garbage: looking for some all the while would take a quarter as long again.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        for _, package, _ in _needed(forms):
-            with suppress(ImportError):  # said by whoever needs it
-                import_module(package)
-    finally:
-        if collecting:
-            gc.enable()
+    """Import what writing needs, so that it is there when the first study is done."""
+    for _, package, _ in _needed(forms):
+        with suppress(ImportError):  # said by whoever needs it
+            import_module(package)
 
 
 def _needed(forms: Collection[Form]) -> list[tuple[str, str, str]]:
