@@ -126,13 +126,12 @@ def test_nobody_but_the_sender_takes_answers_of_a_destination(
         return real(self, block=block)
 
     monkeypatch.setattr(DIMSEServiceProvider, "get_msg", get_msg)
-    threads = threading.active_count()
     with running(configuration(tmp_path / "s", port=port, pacs=pacs.port)):
         for study in range(3):
             send(port, 1, study=study)
         until(lambda: len(pacs.received) == 3)
     assert taken == ["sender"] * 3
-    until(lambda: threading.active_count() == threads)
+    until(lambda: not any("Requestor" in each.name for each in threading.enumerate()))
 
 
 def test_other_storage_classes_are_set_aside(tmp_path: Path) -> None:
@@ -275,6 +274,7 @@ def test_an_object_that_breaks_the_association_lets_the_others_pass_and_is_dead(
                 until(lambda: state(tmp_path / "s").studies["done"] == study)  # noqa: B023
             until(lambda: tried(tmp_path / "s").dead == 1)
             until(lambda: len(pacs.received) == 1)
+        until(lambda: not any("Requestor" in each.name for each in threading.enumerate()))
     finally:
         pacs.close()
     assert tried(tmp_path / "s").reason == "the association broke"
@@ -502,6 +502,29 @@ def test_with_tls_only_those_with_a_certificate_get_in(tmp_path: Path, certifica
             assert not scanner(port, tls_args=(context(name), "127.0.0.1")).is_established
         assert not scanner(port).is_established
         known.release()
+
+
+@pytest.mark.parametrize(("name", "reason"), [("node", None), ("other", "not reachable")])
+def test_with_tls_results_go_to_who_has_a_certificate(
+    tmp_path: Path, certificates: Path, name: str, reason: str | None
+) -> None:
+    port = free_port()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates / "node.pem")
+    context.verify_mode = ssl.CERT_REQUIRED  # in both directions
+    context.load_cert_chain(certificates / f"{name}.pem", certificates / f"{name}.key")
+    tls = (
+        f'[destinations.tls]\ncertificate = "{certificates}/node.pem"\n'
+        f'key = "{certificates}/node.key"\nauthorities = "{certificates}/node.pem"\n'
+    )
+    pacs = Pacs(tls=context)
+    text = configuration(tmp_path / "s", port=port, pacs=pacs.port, more=tls)
+    try:
+        with running(text):
+            send(port, 1)
+            until(lambda: tried(tmp_path / "s").reason == reason)
+            until(lambda: len(pacs.received) == (reason is None))
+    finally:
+        pacs.close()
 
 
 def test_no_patient_is_named_in_the_spools_own_files(tmp_path: Path, pacs: Pacs) -> None:

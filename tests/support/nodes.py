@@ -19,6 +19,7 @@ from scanside.listen.work import Analysis
 from scanside.writers.dicom.context import EncodedObject
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -93,14 +94,22 @@ def running(text: str, analyse: Analyse = analysed) -> Iterator[Node]:
 class Pacs:
     """A destination that keeps what it accepts."""
 
-    def __init__(self, answer: Callable[[int], int] = lambda _: 0, breaks: int = 0) -> None:
+    def __init__(
+        self,
+        answer: Callable[[int], int] = lambda _: 0,
+        breaks: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.received: list[tuple[str, bytes]] = []
         self._answer, self._asked = answer, 0
         self._breaks, self._seen = breaks, list[str]()
         entity = AE("PACS")
         entity.add_supported_context(MRImageStorage)
         self._server = entity.start_server(
-            ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+            ("127.0.0.1", 0),
+            block=False,
+            evt_handlers=[(evt.EVT_C_STORE, self._store)],
+            ssl_context=tls,
         )
         self.port = int(self._server.server_address[1])
 

@@ -1,7 +1,7 @@
 """Well-behaved scanners, each in a process of its own, so that none waits for another's Python.
 
-They speak DICOM by hand: pynetdicom's own requestor polls, and now and then takes an answer off its
-queue twice (`Association.send_c_store` against `_run_reactor`), then waits for it in vain.
+They speak DICOM by hand: pynetdicom's requestor polls, and now and then another thread of it takes
+the answer that is waited for (see `scanside.listen.requestor`).
 
 ::
 
