@@ -180,3 +180,12 @@ def test_requests_in_a_file_are_answered_into_a_file(tmp_path: Path) -> None:
         answers = answers[wire.HEADER_BYTES + header.body + header.payload :]
     assert numbers == list(range(1, 12))
     assert (tmp_path / "answers").stat().st_size > 10 * 64 * 64
+
+
+def test_a_clients_slots_keep_within_the_servers_memory(toy_path: Path) -> None:
+    """Three would keep it busy; one is all that fits."""
+    options = ("--bundle", str(toy_path), "--backend", "null", "--max-frame", "1")
+    with spawn(*options, **QUIET, slot_bytes=2**23) as client:
+        assert client.hello.lanes + 2 == 3
+        assert client.hello.max_shared_bytes == 2**23
+        assert client.infer(toy.lesion_slice(0)).made_up

@@ -31,7 +31,6 @@ _DTYPES: Final = {
 START_S: Final = 60.0
 """Long enough to load models from a cold disk."""
 
-
 _SPARE: Final = 2
 """Slots beyond the server's lanes, so that none waits for the client."""
 
@@ -48,7 +47,7 @@ class Client:
     ordered
         Have answers come in the order of the requests.
     slots, slot_bytes
-        Shared memory; 0 slots for none, and none for what keeps the server busy.
+        Shared memory; 0 slots for no memory, None for as many as keep the server busy.
     timeout
         Seconds until the server must have said HELLO.
 
@@ -88,7 +87,8 @@ class Client:
             self.hello: Final = BODIES.server_hello.decode(answer.body)
             self.described: Final = answer.payload
             if slots is None:
-                slots = min(self.hello.lanes + _SPARE, self.hello.max_in_flight)
+                limits, most = self.hello, self.hello.max_shared_bytes // slot_bytes
+                slots = min(limits.lanes + _SPARE, limits.max_in_flight, limits.max_slots, most)
             if slots and self.hello.flags & HelloFlag.SHARED_MEMORY:
                 self._attach(slots, slot_bytes, until)
         except BaseException:
