@@ -8,6 +8,7 @@ values, so what a library says is dropped, and its errors are told by their type
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import traceback
 import warnings
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["LIBRARIES", "discreet", "quiet", "refusing"]
+__all__ = ["LIBRARIES", "discreet", "quiet", "refusing", "tell_discreetly"]
 
 LIBRARIES: Final = (
     "pydicom",
@@ -127,6 +128,16 @@ class refusing:  # noqa: N801 - a context manager, used as a verb
                 accepted="whole files that keep to their format",
                 remedy="export the series again, or check it with dciodvfy or nifti_tool",
             ) from None
+
+
+def tell_discreetly(failed: threading.ExceptHookArgs) -> None:
+    """Say on stderr that a library's thread ended, by the error's type and place alone.
+
+    In place of `threading.excepthook`, which prints the error's text, which may quote what came.
+    """
+    error = failed.exc_value
+    if isinstance(error, Exception):
+        sys.stderr.write(f"scanside: a thread ended: {type(error).__name__} in {_place(error)}\n")
 
 
 def _place(error: Exception) -> str:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from scanside.discretion import LIBRARIES
+from scanside.discretion import LIBRARIES, tell_discreetly
 from scanside.errors import OutputError
 from scanside.listen.audit import Audit
 from scanside.listen.metrics import Metrics
@@ -208,8 +208,9 @@ def silence_libraries() -> None:
     """Keep what libraries log and warn, values of data sets in it, from any output.
 
     `scanside.discretion.quiet` does so while something is done; a node's threads read data sets at
-    any time.
+    any time. A thread of pynetdicom that what it receives has ended says so in one line.
     """
+    threading.excepthook = tell_discreetly
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     warnings.simplefilter("ignore")
