@@ -358,3 +358,21 @@ def test_messages_quote_nothing_of_a_damaged_file(one: Callable[..., Path]) -> N
     with pytest.raises(InputError) as refused:
         (read_header(blob(path)), pixels(path))
     assert "Canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("syntax", [None, RLE, JPEG_2000])
+def test_a_file_that_was_cut_after_its_header_was_read_is_refused(
+    syntax: str | None, one: Callable[..., Path]
+) -> None:
+    path = one(syntax=syntax)
+    header = read_header(blob(path))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="breaks off"):
+        list(decode_files([header]))
+
+
+def test_pixels_are_not_kept_with_the_header(one: Callable[..., Path]) -> None:
+    header = read_header(blob(one()))
+    (found,) = decode_files([header])
+    assert found.shape == (1, header.rows, header.columns)
+    assert "PixelData" not in header.dataset
