@@ -108,9 +108,10 @@ schemas: $(DEV_VENV)/ready
 fuzz-dicom: $(DEV_VENV)/ready
 	PYTHONPATH=tests/support $(DEV_VENV)/bin/python tests/campaigns/fuzz_studies.py
 
-# Every patient of the LGG dataset as DICOM against the slices: make lgg-dicom DATA=slices
+# Every patient of the LGG dataset as DICOM against the slices, also without a window and on tilted
+# slices: make lgg-dicom DATA=slices
 lgg-dicom: $(DEV_VENV)/ready
-	$(DEV_VENV)/bin/python tests/campaigns/lgg_as_dicom.py $(DATA)
+	$(DEV_VENV)/bin/python tests/campaigns/lgg_as_dicom.py $(DATA) --scale exact odd unwindowed --turned
 
 # The results of every patient of a dataset before dciodvfy, highdicom, dcmqi and Orthanc:
 # make dcmqi judge-results DATA=slices
