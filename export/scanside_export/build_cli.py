@@ -62,9 +62,8 @@ _AHEAD: Final = ("8.6", "8.9", "12.0")
 @click.option(
     "--batch",
     callback=batch,
-    metavar="MIN,OPT,MAX",
-    help="Slices at once: the engine takes MIN to MAX and is tuned for OPT.  [default: the"
-    " bundle's]",
+    metavar="1,OPT,MAX",
+    help="Slices at once: the engine takes 1 to MAX and is tuned for OPT.  [default: the bundle's]",
 )
 @click.option(
     "--int8-rest",

@@ -146,7 +146,7 @@ def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
         license=_license(options),
         metrics={} if metrics is None else read_figures(metrics, thresholds, models.values()),
         card=None if options["card"] is None else _content(options["card"]),
-        batch=_engine_batch(options["batch"]),
+        batch=Batch(opt=options["batch"][1], max=options["batch"][2]),
     )
     with _golden(options["golden"]) as golden:
         bundle = run(
@@ -212,16 +212,6 @@ def _license(options: dict[str, Any]) -> WeightsLicense:
             accepted="all of --license-name, --license-notice and --license-file, or none",
         )
     return WeightsLicense(given[0], given[1], _content(given[2]))
-
-
-def _engine_batch(profile: tuple[int, int, int]) -> Batch:
-    low, best, high = profile
-    if low != 1:
-        raise UsageError(
-            f"--batch {low},{best},{high}",
-            accepted="1,OPT,MAX: on the latency path each slice goes by itself",
-        )
-    return Batch(opt=best, max=high)
 
 
 @contextmanager

@@ -11,12 +11,13 @@ __all__ = ["batch", "spelled"]
 
 
 def batch(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int, int] | None:
-    """Read ``--batch MIN,OPT,MAX``, the callback of that option; none where it is not given.
+    """Read ``--batch 1,OPT,MAX``, the callback of that option; none where it is not given.
 
     Raises
     ------
     click.BadParameter
-        If it is not three numbers in order, from one.
+        If it is not three numbers in order, or the first is not 1: on the latency path each
+        slice goes by itself, and a backend refuses an engine that does not take one.
     """
     import click
 
@@ -26,8 +27,8 @@ def batch(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
         low, best, high = (int(part) for part in value.split(","))
     except ValueError:
         low = best = high = 0
-    if not 1 <= low <= best <= high:
-        raise click.BadParameter(f"{value!r}; accepted: MIN,OPT,MAX in order, from 1")
+    if not 1 == low <= best <= high:
+        raise click.BadParameter(f"{value!r}; accepted: 1,OPT,MAX in order, for one slice or more")
     return low, best, high
 
 

@@ -72,7 +72,7 @@ def test_without_the_extra_the_install_command_is_said(
     [
         (["--license-name", "x"], "a part of the licence"),
         ([*BY_HAND, "--batch", "2,2,8"], "accepted: 1,OPT,MAX"),
-        ([*BY_HAND, "--batch", "1,8"], "accepted: MIN,OPT,MAX"),
+        ([*BY_HAND, "--batch", "1,8"], "accepted: 1,OPT,MAX"),
         (["--gate", "0.3"], "no thresholds and --gate"),
         ([*BY_HAND[:4]], "--gate and --decision"),
         ([*BY_HAND[:6]], "--gate and --decision and --mask"),

@@ -179,7 +179,7 @@ def test_a_build_that_dies_loses_nothing(
 @pytest.mark.parametrize(
     "words",
     [
-        ("--batch", "4,1,8"), ("--batch", "0,1,1"), ("--batch", "x"),
+        ("--batch", "4,1,8"), ("--batch", "0,1,1"), ("--batch", "2,2,4"), ("--batch", "x"),
         ("--target", "rtx", "--hardware-compatibility", "same"),
         ("--target", "rtx", "--version-compatible"), ("--compute-capability", "8.6"),
         ("--target", "rtx", "--compute-capability", "8.7"),
