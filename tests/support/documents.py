@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from contextlib import contextmanager
 from functools import cache
@@ -60,7 +59,7 @@ def check_documents(text: str) -> list[str]:
 @contextmanager
 def everything_checked() -> Iterator[None]:
     """Hold what child processes print, and JSON that is moved into its place, to the schemas."""
-    communicate, replace = subprocess.Popen.communicate, os.replace
+    communicate, replace = subprocess.Popen.communicate, Path.replace
 
     def communicate_checked(self: Any, *words: Any, **more: Any) -> Any:
         out, err = communicate(self, *words, **more)
@@ -68,13 +67,13 @@ def everything_checked() -> Iterator[None]:
             check_documents(out if isinstance(out, str) else out.decode(errors="replace"))
         return out, err
 
-    def replace_checked(source: Any, target: Any, **more: Any) -> None:
-        if Path(os.fsdecode(target)).suffix in (".json", ".jsonl"):
-            check_documents(Path(os.fsdecode(source)).read_text(encoding="utf-8"))
-        replace(source, target, **more)
+    def replace_checked(self: Path, target: Path) -> Path:
+        if Path(target).suffix in (".json", ".jsonl"):
+            check_documents(self.read_text(encoding="utf-8"))
+        return replace(self, target)
 
     with (
         patch.object(subprocess.Popen, "communicate", communicate_checked),
-        patch.object(os, "replace", replace_checked),
+        patch.object(Path, "replace", replace_checked),
     ):
         yield
