@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["purge"]
 
 _DELIVERED: Final = """
-state = 'done' AND last_received < ?1
+state = 'done' AND last_received < :before
   AND NOT EXISTS (
     SELECT 1 FROM result JOIN object ON object.result_id = result.id
       JOIN delivery ON delivery.object_id = object.id
     WHERE result.study_uid = uid
-      AND (delivery.state != 'delivered' OR delivery.delivered >= ?1))
+      AND (delivery.state != 'delivered' OR delivery.delivered >= :before))
 """
 """Studies with a result of all that came, each object of it accepted, before a time."""
 
-_LEFT: Final = "state IN ('done', 'failed') AND last_received < ?1"
+_LEFT: Final = "state IN ('done', 'failed') AND last_received < :before"
 """Studies that are over, delivered or not."""
 
 
@@ -65,7 +65,7 @@ def _delete_studies(
     gone = 0
     for (uid,) in store.read(
         f"SELECT uid FROM study WHERE {which} ORDER BY last_received",  # noqa: S608 - from above
-        before,
+        before=before,
     ):
         if spool.used <= down_to:
             break
@@ -77,8 +77,8 @@ def _delete(store: Store, spool: Spool, which: str, before: float, uid: str) -> 
     files: list[tuple[str, int]] = []
     with store.transaction() as cursor:
         cursor.execute(
-            f"DELETE FROM study WHERE {which} AND uid = ?2",  # noqa: S608 - from above
-            (before, uid),
+            f"DELETE FROM study WHERE {which} AND uid = :uid",  # noqa: S608 - from above
+            {"before": before, "uid": uid},
         )
         if not cursor.rowcount:  # something has come for it meanwhile
             return 0

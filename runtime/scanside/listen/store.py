@@ -175,8 +175,8 @@ class Store:
             finally:
                 cursor.close()
 
-    def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a query.
+    def read(self, query: str, *values: object, **named: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query, with values for its ``?`` or for its ``:name``.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class Store:
             If the disk fails.
         """
         with self._lock, _told(self.folder):
-            return self._connection.execute(query, values).fetchall()
+            return self._connection.execute(query, named or values).fetchall()
 
     def close(self) -> None:
         """Close the file; nothing can be done with it afterwards."""
