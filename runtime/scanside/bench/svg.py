@@ -43,7 +43,11 @@ class Series(NamedTuple):
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Return round numbers between two ends: steps of 1, 2 or 5 times a power of ten."""
+    """Return round numbers between two ends: steps of 1, 2 or 5 times a power of ten.
+
+    At most one more than are wanted. A step is up to 2.5 times the wanted one, so that some are
+    sure to lie between the ends from three wanted on.
+    """
     if not high > low:
         return [low]
     rough = (high - low) / wanted
