@@ -17,7 +17,7 @@ from scanside.bench.schema import LOADGEN_SCENARIOS, SCENARIOS, Settings
 from scanside.bench.statistics import parse_percentiles
 from scanside.bench.tables import comparison_lines, csv_table, result_lines
 from scanside.bundle import open_bundle
-from scanside.cli.options import _window, backend_options, bundle_option, pin_option
+from scanside.cli.options import _window, backend_options, pin_option
 from scanside.errors import BenchmarkInvalidError
 from scanside.runner import Options
 from scanside.writers.files import write_atomic
@@ -35,8 +35,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.argument("named", metavar="[BUNDLE]", required=False, type=click.Path(path_type=Path))
-@bundle_option
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @pin_option
 @backend_options
 @click.option(
@@ -131,7 +130,6 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 def bench(  # noqa: PLR0913 - one parameter an option
     *,
-    named: Path | None,
     bundle: Path | None,
     bundle_sha256: str | None,
     backend: str,
@@ -163,8 +161,6 @@ def bench(  # noqa: PLR0913 - one parameter an option
     that was throttled, disturbed or unstable is INVALID: exit code 6, with the reasons; what was
     asked for is written all the same.
     """
-    if None not in {named, bundle}:
-        raise click.UsageError("give BUNDLE or --bundle, not both")
     _check_options(
         scenario, batch=batch, target_qps=target_qps, latency_bound=latency_bound, output=output
     )
@@ -185,7 +181,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
         latency_bound_ms=(latency_bound or LATENCY_BOUND_MS) if scenario == "server" else None,
     )
     before = time.perf_counter()
-    opened = open_bundle(named or bundle, manifest_sha256=bundle_sha256)
+    opened = open_bundle(bundle, manifest_sha256=bundle_sha256)
     request = Request(
         bundle=opened,
         open_bundle_ms=(time.perf_counter() - before) * 1e3,

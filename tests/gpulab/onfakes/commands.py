@@ -125,7 +125,7 @@ def test_auto_takes_it_and_verify_passes(scanside: Callable[..., Done], built: P
 def test_bench_times_layers(scanside: Callable[..., Done], built: Path, tmp_path: Path) -> None:
     written = tmp_path / "bench.json"
     done = scanside(
-        "bench", "--bundle", built, "--backend", BACKEND, "--duration", "0.2",
+        "bench", built, "--backend", BACKEND, "--duration", "0.2",
         "--profile-layers", "--json", written,
     )  # fmt: skip
     assert done.code in {0, 6}, done.err

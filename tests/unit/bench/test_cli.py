@@ -32,7 +32,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def bench(scanside: Command, bundle: Path, folder: Path, *words: object) -> dict[str, Any]:
-    done = scanside("bench", "--bundle", bundle, "--json", folder / "r.json", *QUICK, *words)
+    done = scanside("bench", bundle, "--json", folder / "r.json", *QUICK, *words)
     assert done.code == 0, done.err
     held: dict[str, Any] = json.loads((folder / "r.json").read_bytes())
     return held
@@ -71,7 +71,6 @@ def test_the_bundle_is_an_argument_as_verify_and_build_have_it(
     done = scanside("bench", toy_path, *QUICK)
     assert done.code == 0, done.err
     assert "toy 1" in done.out
-    assert scanside("bench", toy_path, "--bundle", toy_path, *QUICK).code == 2
 
 
 @pytest.mark.usefixtures("quiet")
@@ -113,7 +112,7 @@ def test_an_invalid_measurement_is_6_and_is_written(
     scanside: Command, toy_path: Path, tmp_path: Path
 ) -> None:
     done = scanside(
-        "bench", "--bundle", toy_path, "--duration", 0, "--iterations", 5, "--json",
+        "bench", toy_path, "--duration", 0, "--iterations", 5, "--json",
         tmp_path / "r.json", "--csv", tmp_path / "r.csv",
     )  # fmt: skip
     assert done.code == 6
@@ -130,7 +129,7 @@ def test_compare_gives_ratios_and_refuses_another_scenario(
 ) -> None:
     mix = ("--positive-rate", 0.5, "--iterations", 200)
     bench(scanside, toy_path, tmp_path, *mix)
-    again = ("bench", "--bundle", toy_path, *QUICK, *mix, "--compare", tmp_path / "r.json")
+    again = ("bench", toy_path, *QUICK, *mix, "--compare", tmp_path / "r.json")
     done = scanside(*again, "--html", tmp_path / "r.html")
     assert done.code == 0
     assert "mix median" in done.out
@@ -153,7 +152,7 @@ def test_compare_gives_ratios_and_refuses_another_scenario(
         (("--window", "9,1"), 2, "LO below HI"),
         (("--data", "nowhere"), 3, "nowhere"),
         (("--compare", "nowhere.json"), 3, "nowhere.json"),
-        (("--bundle", "nowhere"), 4, "nowhere"),
+        (("nowhere",), 4, "nowhere"),
         (("--backend", "cuda"), 8, "cuda"),
     ],
 )
@@ -172,5 +171,5 @@ def test_a_file_that_cannot_be_written_is_9(
 ) -> None:
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "r.json"
-    done = scanside("bench", "--bundle", toy_path, *QUICK, "--json", target)
+    done = scanside("bench", toy_path, *QUICK, "--json", target)
     assert done.code == 9

@@ -45,6 +45,6 @@ def test_a_backend_that_cannot_is_told_before_anything_is_measured(
 ) -> None:
     with pytest.raises(UsageError, match="cpu backend"):
         check_profiles(SimpleNamespace(name="cpu"))
-    done = scanside("bench", "--bundle", toy_path, "--backend", "cpu", "--profile-layers")
+    done = scanside("bench", toy_path, "--backend", "cpu", "--profile-layers")
     assert done.code == 2
     assert "accepted: --profile-layers with --backend tensorrt" in done.err

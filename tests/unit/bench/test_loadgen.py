@@ -131,7 +131,7 @@ def test_loadgen_measures_the_pipeline(
     scanside: Callable[..., Done], toy_path: Path, tmp_path: Path, scenario: Scenario
 ) -> None:
     done = scanside(
-        "bench", "--bundle", toy_path, "--scenario", scenario, "--duration", 1, "--json",
+        "bench", toy_path, "--scenario", scenario, "--duration", 1, "--json",
         tmp_path / "r.json", "--output", tmp_path / "logs", "--positive-rate", 0.5,
     )  # fmt: skip
     assert done.code in {0, 6}, done.err
@@ -156,7 +156,7 @@ def test_loadgen_measures_the_pipeline(
 def test_ctrl_c_ends_loadgen_and_leaves_nothing(
     toy_path: Path, tmp_path: Path, scenario: str
 ) -> None:
-    command = [sys.executable, "-m", "scanside", "bench", "--bundle", str(toy_path),
+    command = [sys.executable, "-m", "scanside", "bench", str(toy_path),
                "--scenario", scenario, "--duration", "60"]  # fmt: skip
     running = subprocess.Popen(
         command,
