@@ -122,7 +122,7 @@ def _through_serve(frames: list[NDArray[np.uint8]], backend: str) -> Iterator[fl
     """Yield slices a second with as many in flight as HELLO advises."""
     options = ("--streaming", "--backend", backend)
     with spawn(*options, stderr=subprocess.DEVNULL) as client:
-        depth = min(client.hello.lanes + 2, client.hello.max_in_flight)
+        depth = min(client.hello.queue_depth, client.hello.max_in_flight)
         while True:
             started = time.perf_counter()
             for n, frame in enumerate(frames):

@@ -106,7 +106,7 @@ typedef struct scanside_options {
     /* Takes the server's log. NULL: the server's stderr is the host's. */
     scanside_log_function log;
     void *log_context;
-    /* Requests in flight, at most 1024; 0: what keeps the server busy (its lanes + 2). */
+    /* Requests in flight, at most 1024; 0: what keeps the server busy. */
     uint32_t slots;
     /* Until the server's models are loaded and checked. Default: 60000. */
     uint32_t start_timeout_ms;
@@ -275,7 +275,7 @@ typedef struct scanside_info {
     uint32_t flags; /* SCANSIDE_SERVER_ */
     uint32_t protocol_major, protocol_minor;
     uint32_t slots; /* requests in flight */
-    uint32_t lanes; /* with two more than these in flight the server is kept busy */
+    uint32_t queue_depth; /* requests in flight that keep the server busy */
     uint64_t slot_bytes;
     uint32_t watchdog_ms;        /* longest computation before the backend counts as hung */
     uint32_t restarts;           /* of the backend, in this server */

@@ -72,9 +72,9 @@ class Target:
         self._every = 1
 
     @property
-    def busy_with(self) -> int:
+    def queue_depth(self) -> int:
         """As `Lanes` has it."""
-        return 1
+        return 3
 
     def put(self, job: Job) -> None:
         """Answer every few jobs, so that several are in flight between."""

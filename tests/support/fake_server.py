@@ -115,7 +115,7 @@ class Server:
         said = wire.ServerHello(
             major=1, minor=0, flags=codes.HelloFlag.SHARED_MEMORY | codes.HelloFlag.NULL_BACKEND,
             max_in_flight=64, max_payload=1 << 26, max_bytes_in_flight=1 << 28,
-            max_shared_bytes=1 << 28, max_slots=64, lanes=2, watchdog_ms=2000,
+            max_shared_bytes=1 << 28, max_slots=64, queue_depth=4, watchdog_ms=2000,
             message_timeout_ms=2000, min_side=32, max_side=4096, channels=3, dtypes=14,
             gate=0.25, decision=0.5, mask=0.5, pid=os.getpid(), restarts=0,
             bundle_sha256=bytes(range(32)), version=b"0.1.0", backend=b"fake", precision=b"fp32",

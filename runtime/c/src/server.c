@@ -19,9 +19,7 @@ enum {
     /* A killed process is gone within milliseconds, unless it is stuck in a driver. */
     KILLED_MS = 2000,
     /* Asked of the kernel, which gives what it allows: a frame at once, not in pieces. */
-    SOCKET_BYTES = 1024 * 1024,
-    /* Beyond the lanes, so that none waits for the host. */
-    SPARE_SLOTS = 2
+    SOCKET_BYTES = 1024 * 1024
 };
 
 static const char client_name[] = "scanside.c";
@@ -142,7 +140,7 @@ static int32_t choose_slots(scanside_session *handle)
     if (most > MAX_SLOTS)
         most = MAX_SLOTS;
     uint32_t wanted = handle->requests != NULL ? handle->slots : handle->slots_wanted;
-    uint64_t chosen = wanted != 0 ? wanted : (uint64_t)hello->lanes + SPARE_SLOTS;
+    uint64_t chosen = wanted != 0 ? wanted : hello->queue_depth;
     if (wanted == 0 && chosen > most)
         chosen = most;
     if (chosen == 0 || chosen > most)

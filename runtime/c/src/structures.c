@@ -167,7 +167,7 @@ void scn_info_fill(scanside_info *info, const scanside_session *handle)
     info->protocol_major = hello->major;
     info->protocol_minor = hello->minor;
     info->slots = handle->slots;
-    info->lanes = hello->lanes;
+    info->queue_depth = hello->queue_depth;
     info->slot_bytes = handle->slot_bytes;
     info->watchdog_ms = hello->watchdog_ms;
     info->restarts = hello->restarts;

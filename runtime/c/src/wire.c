@@ -132,7 +132,7 @@ bool scn_wire_get_hello(const uint8_t *body, size_t size, struct wire_hello *hel
     hello->max_bytes_in_flight = take64(&from);
     hello->max_shared_bytes = take64(&from);
     hello->max_slots = take32(&from);
-    hello->lanes = take32(&from);
+    hello->queue_depth = take32(&from);
     hello->watchdog_ms = take32(&from);
     hello->message_timeout_ms = take32(&from);
     hello->min_side = take16(&from);

@@ -68,7 +68,7 @@ struct wire_hello {
     uint16_t major, minor;
     uint32_t flags, max_in_flight, max_payload;
     uint64_t max_bytes_in_flight, max_shared_bytes;
-    uint32_t max_slots, lanes, watchdog_ms, message_timeout_ms;
+    uint32_t max_slots, queue_depth, watchdog_ms, message_timeout_ms;
     uint16_t min_side, max_side, channels, dtypes;
     double gate, decision, mask;
     uint32_t pid, restarts;

@@ -10,7 +10,7 @@ static void answers(void)
     scanside_info info;
     scanside_info_init(&info, sizeof info);
     CHECK(scanside_get_info(handle, &info) == SCANSIDE_OK);
-    CHECK(info.protocol_major == 1 && info.slots == 4 && info.lanes == 2 && info.pid > 0);
+    CHECK(info.protocol_major == 1 && info.slots == 4 && info.queue_depth == 4 && info.pid > 0);
     CHECK(info.min_side == 32 && info.max_side == 4096 && info.watchdog_ms == 2000);
     CHECK(info.gate > 0.24 && info.gate < 0.26 && info.bundle_sha256[31] == 31);
     CHECK(strcmp(info.bundle, "fake\xc3\xa9 1") == 0 && strcmp(info.backend, "fake") == 0);

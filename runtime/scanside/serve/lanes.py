@@ -34,6 +34,9 @@ _IDLE: Final = (math.inf, 1)
 _FAILED: Final = (-math.inf, 1)
 """The same of a lane that will not come back."""
 
+_ON_THEIR_WAY: Final = 2
+"""Jobs between client and lanes, so that no lane waits for the client."""
+
 
 class Analyser(Protocol):
     """What computes: a `Pipeline`, or what stands in for it."""
@@ -143,12 +146,13 @@ class Lanes:
             ).start()
 
     @property
-    def busy_with(self) -> int:
-        """Number of jobs with which every lane takes as many at once as it may.
+    def queue_depth(self) -> int:
+        """Number of jobs under way with which no lane waits, each taking as many as it may.
 
-        Those that are computed, and so many waiting that a lane's share of them is full.
+        Those that are computed, so many waiting that a lane's share of them is full, and two on
+        their way to or from the client.
         """
-        return len(self._begun) * (2 * self._most - 1)
+        return len(self._begun) * (2 * self._most - 1) + _ON_THEIR_WAY
 
     def put(self, job: Job) -> None:
         """Take a job."""

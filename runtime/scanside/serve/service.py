@@ -150,7 +150,7 @@ class Service:
                 max_bytes_in_flight=limits.max_bytes_in_flight,
                 max_shared_bytes=limits.max_shared_bytes,
                 max_slots=limits.max_slots,
-                lanes=self.lanes.busy_with,
+                queue_depth=self.lanes.queue_depth,
                 watchdog_ms=limits.watchdog_ms,
                 message_timeout_ms=limits.message_timeout_ms,
                 min_side=MIN_SIDE,

@@ -86,7 +86,7 @@ class ServerHello(NamedTuple):
     max_bytes_in_flight: int
     max_shared_bytes: int
     max_slots: int
-    lanes: int
+    queue_depth: int
     watchdog_ms: int
     message_timeout_ms: int
     min_side: int

@@ -186,6 +186,6 @@ def test_a_clients_slots_keep_within_the_servers_memory(toy_path: Path) -> None:
     """Three would keep it busy; one is all that fits."""
     options = ("--bundle", str(toy_path), "--backend", "null", "--max-frame", "1")
     with spawn(*options, **QUIET, slot_bytes=2**23) as client:
-        assert client.hello.lanes + 2 == 3
+        assert client.hello.queue_depth == 3
         assert client.hello.max_shared_bytes == 2**23
         assert client.infer(toy.lesion_slice(0)).made_up

@@ -31,9 +31,6 @@ _DTYPES: Final = {
 START_S: Final = 60.0
 """Long enough to load models from a cold disk."""
 
-_SPARE: Final = 2
-"""Slots beyond the server's lanes, so that none waits for the client."""
-
 
 class Client:
     """A connection to a server. Not for several threads at once.
@@ -88,7 +85,7 @@ class Client:
             self.described: Final = answer.payload
             if slots is None:
                 limits, most = self.hello, self.hello.max_shared_bytes // slot_bytes
-                slots = min(limits.lanes + _SPARE, limits.max_in_flight, limits.max_slots, most)
+                slots = min(limits.queue_depth, limits.max_in_flight, limits.max_slots, most)
             if slots and self.hello.flags & HelloFlag.SHARED_MEMORY:
                 self._attach(slots, slot_bytes, until)
         except BaseException:
