@@ -14,6 +14,9 @@ from scanside.cli.main import main
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SCRIPT = (sys.executable, "-m", "scanside")
+"""The command line as a process of its own."""
+
 
 class Done(NamedTuple):
     """What a command left."""

@@ -6,15 +6,18 @@ import hashlib
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from pynetdicom import AE, build_context, evt
 
 from mr import encoded, instance
 from scanside.listen.config import parse_listen_config
 from scanside.listen.node import Node
+from scanside.listen.status import read_status
+from scanside.listen.store import read_only
 from scanside.listen.work import Analysis
 from scanside.writers.dicom.context import EncodedObject
 
@@ -23,10 +26,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from scanside.listen.status import DestinationStatus, SpoolStatus
     from scanside.listen.studies import Claim
     from scanside.listen.work import Analyse
 
-__all__ = ["Pacs", "analysed", "configuration", "free_port", "running", "scanner", "until"]
+__all__ = [
+    "LEFT_SOCKETS",
+    "NODE",
+    "Pacs",
+    "analysed",
+    "configuration",
+    "free_port",
+    "running",
+    "scanner",
+    "send",
+    "state",
+    "tried",
+    "until",
+]
+
+NODE = "SCANSIDE"
+
+LEFT_SOCKETS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""pynetdicom leaves a socket that could not connect to the garbage collector."""
 
 
 def free_port() -> int:
@@ -146,3 +168,24 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come to be in time"
         time.sleep(0.02)
+
+
+def state(folder: Path) -> SpoolStatus:
+    """What a spool holds."""
+    with closing(read_only(folder)) as connection:
+        return read_status(lambda query: connection.execute(query).fetchall())
+
+
+def tried(folder: Path) -> DestinationStatus:
+    """What became of the first result for the PACS, once there is one."""
+    until(lambda: "pacs" in state(folder).destinations)
+    return state(folder).destinations["pacs"]
+
+
+def send(port: int, *numbers: int, study: int = 1, seed: int = 0) -> list[int]:
+    """Send instances of a study over one association; return the statuses."""
+    association = scanner(port)
+    assert association.is_established
+    answers = [int(association.send_c_store(instance(study, n, seed=seed)).Status) for n in numbers]
+    association.release()
+    return answers
