@@ -147,6 +147,7 @@ $(BENCH_VENV)/ready: requirements/bench.txt pyproject.toml
 	$(call environment,$(BENCH_VENV),requirements/bench.txt)
 
 $(DCMQI_VENV)/ready:
+	@echo "Setting up $(DCMQI_VENV) with dcmqi (once)"
 	@$(PYTHON) -m venv $(DCMQI_VENV)
 	@$(DCMQI_VENV)/bin/python $(PIP) dcmqi==1.5.7
 	@touch $@
