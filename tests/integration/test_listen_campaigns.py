@@ -87,6 +87,30 @@ def test_the_command_checks_tells_and_ends(tmp_path: Path) -> None:
     assert run("retry", "--config", node.config).returncode == 0
 
 
+_ENDED_AT_ONCE = """
+import os, signal, sys
+from scanside.cli.main import main
+from scanside.listen.node import Node
+class Signalled(Node):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+import scanside.listen.node
+scanside.listen.node.Node = Signalled
+sys.exit(main())
+"""
+
+
+def test_a_node_that_is_ended_when_its_port_has_just_opened_drains(tmp_path: Path) -> None:
+    config = NodeProcess(tmp_path, pacs=None, backend=MADE_UP).config
+    ended = subprocess.run(
+        [sys.executable, "-c", _ENDED_AT_ONCE, "listen", "--config", config, "--made-up-results"],
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "node stops" in (tmp_path / "spool" / "audit.jsonl").read_text()
+
+
 def test_a_configuration_that_is_wrong_is_a_usage_error(tmp_path: Path) -> None:
     file = tmp_path / "node.toml"
     file.write_text("[node]\nae_title = 3\n")

@@ -12,6 +12,8 @@ import click
 from scanside.errors import ExtraNotInstalledError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scanside.listen.config import ListenConfig
 
 __all__ = ["listen"]
@@ -105,10 +107,14 @@ def _run(config: ListenConfig, *, made_up: bool) -> None:
     from scanside.listen.node import Node, favour_answers, silence_libraries
 
     silence_libraries()
+    # The port is open before `run` is called: who finds it open may end the node at once.
+    early: list[None] = []
+    _on_signals(lambda: early.append(None))
     with Analyst.open(config, made_up=made_up) as analyst:
         node = Node(config, analyst)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _, __: node.stop())
+        _on_signals(node.stop)
+        if early:
+            node.stop()
         click.echo(
             f"scanside: {config.node.ae_title} listens on {config.node.address}:{node.port},"
             f" {analyst.label}",
@@ -116,3 +122,8 @@ def _run(config: ListenConfig, *, made_up: bool) -> None:
         )
         favour_answers()
         node.run()
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _, __: stop())
