@@ -12,7 +12,7 @@ DATA ?=
 PIP = -m pip --disable-pip-version-check --quiet install
 SOURCES = runtime training export calibration tests benchmarks
 
-.PHONY: demo test test-fast test-runtime lint gpulab gpulab-rtx bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom judge-results dcmqi lock clean
+.PHONY: demo test test-fast test-long test-runtime lint gpulab gpulab-rtx bench gpu-check sbom soak-listen fuzz-listen schemas fuzz-dicom lgg-dicom judge-results dcmqi lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/scanside demo $(DATA)
@@ -22,6 +22,10 @@ test: lint
 
 test-fast: $(DEV_VENV)/ready
 	$(DEV_VENV)/bin/python -m pytest -m "not slow and not tf"
+
+# The properties alone, with many examples that differ from run to run.
+test-long: $(DEV_VENV)/ready
+	$(DEV_VENV)/bin/python -m pytest -m hypothesis --hypothesis-profile long
 
 # The runtime alone, with nothing of the training stack: for each Python it is meant for.
 test-runtime: $(VENV)-test/ready
