@@ -104,8 +104,10 @@ def _run(config: ListenConfig, *, made_up: bool) -> None:
         if find_spec(package) is None:
             raise ExtraNotInstalledError("scanside listen", package=package, extra="dicom")
     from scanside.listen.analyse import Analyst
+    from scanside.listen.memory import give_back_memory
     from scanside.listen.node import Node, favour_answers, silence_libraries
 
+    give_back_memory()
     silence_libraries()
     # The port is open before `run` is called: who finds it open may end the node at once.
     early: list[None] = []
