@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from scanside.postprocess import extent
 from scanside.records import RunResult, StudyResult
@@ -70,13 +70,17 @@ class Conclusion(NamedTuple):
     dropped: tuple[str, ...] = ()
 
 
+_Key: TypeAlias = tuple[int, str]
+"""Number and name of a study."""
+
+
 class Tally:
     """The counts of a run, by study and in all; memory grows with studies, not slices."""
 
     def __init__(self) -> None:
         self._all = _Counts()
-        self._studies: dict[str, _Study] = {}
-        self._conclusions: dict[str, Conclusion] = {}
+        self._studies: dict[_Key, _Study] = {}
+        self._conclusions: dict[_Key, Conclusion] = {}
         self._last = ""
         self.files = 0
         """Files begun so far; a file of many pages counts once."""
@@ -96,23 +100,33 @@ class Tally:
         """Indeterminate slices so far."""
         return self._all.indeterminate
 
-    def add(self, analysed: Analysed) -> None:
-        """Count a slice."""
+    def add(self, number: int, analysed: Analysed) -> None:
+        """Count a slice.
+
+        Parameters
+        ----------
+        number
+            Of its study; 0 for images, whose studies are told apart by name alone. A folder of
+            images may also hold a DICOM study, which has its name.
+        analysed
+            The slice.
+        """
         if analysed.record.source != self._last:
             self._last = analysed.record.source
             self.files += 1
         self._all.add(analysed)
-        self._studies.setdefault(analysed.study, _Study(analysed.spacing)).add(analysed)
+        key = (number, analysed.study)
+        self._studies.setdefault(key, _Study(analysed.spacing)).add(analysed)
 
-    def conclude(self, study: str, conclusion: Conclusion) -> None:
-        """Remember what a study's record must say beyond its slices."""
-        self._conclusions[study] = conclusion
+    def conclude(self, number: int, study: str, conclusion: Conclusion) -> None:
+        """Remember what the record of a study, of this number and name, says beyond its slices."""
+        self._conclusions[number, study] = conclusion
 
     def studies(self) -> list[StudyResult]:
         """Return a record for each study, in the order in which they began."""
         return [
             StudyResult(
-                source=source,
+                source=key[1],
                 slices=study.slices,
                 positive=study.positive,
                 indeterminate=study.indeterminate,
@@ -121,9 +135,9 @@ class Tally:
                 area_px=study.area,
                 volume_ml=study.volume_ml,
                 diameter_mm=study.diameter_mm,
-                **self._conclusions.get(source, Conclusion())._asdict(),
+                **self._conclusions.get(key, Conclusion())._asdict(),
             )
-            for source, study in self._studies.items()
+            for key, study in self._studies.items()
         ]
 
     def run(

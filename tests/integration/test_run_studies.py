@@ -289,3 +289,13 @@ def test_real_patients_as_dicom_have_the_masks_of_their_slices(
         found = cv2.imread(str(tmp_path / "a" / name), cv2.IMREAD_UNCHANGED)
         wanted = cv2.imread(str(tmp_path / "b" / other[at]), cv2.IMREAD_UNCHANGED)
         assert np.array_equal(found, wanted)
+
+
+def test_an_image_beside_a_study_is_a_study_of_its_own(run: Command, tmp_path: Path) -> None:
+    folder = studies.write(tmp_path / "study", IMAGES)
+    alone = [line for line in run(folder).records if line["type"] == "study"]
+    assert cv2.imwrite(str(folder / "shot.png"), IMAGES[0][..., ::-1])
+    both = [line for line in run(folder).records if line["type"] == "study"]
+    assert [each["slices"] for each in both] == [1, len(IMAGES)]
+    assert both[1:] == alone
+    assert alone[0]["volume_ml"] > 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from scanside.bundle import Bundle, open_bundle
-from scanside.cli.interrupt import stop_on_interrupt
+from scanside.cli.interrupt import Stop, stop_on_interrupt
 from scanside.cli.loading import uncollected
 from scanside.cli.options import backend_options, bundle_option, pin_option, slice_options
 from scanside.cli.progress import progress
@@ -23,6 +23,7 @@ from scanside.cli.studies import (
     ReadStudies,
     analyse_studies,
     choose_studies,
+    file_stem,
     read_studies,
 )
 from scanside.cli.studies import explain as explain_studies
@@ -41,7 +42,6 @@ from scanside.writers.records import FORMATS
 from scanside.writers.studyfiles import preload
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator
     from datetime import datetime
 
@@ -213,8 +213,9 @@ class _Work(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Files, and studies: what progress is counted in."""
-        return len(self.found.files) + len(self.chosen.studies)
+        """Files, and studies, read or not: what progress is counted in."""
+        images, studies = self.found, self.chosen
+        return sum(map(len, (images.files, images.unreadable, studies.studies, studies.unreadable)))
 
 
 def _discover(inputs: tuple[Path, ...]) -> Discovery:
@@ -231,7 +232,7 @@ def _execute(
     bundle: Bundle,
     pipeline: Pipeline,
     writer: StudyWriter,
-    stop: threading.Event,
+    stop: Stop,
     *,
     strict: bool,
 ) -> int:
@@ -240,29 +241,26 @@ def _execute(
         job.output.clear()
     tally = Tally()
     started = time.perf_counter()
-    incomplete = False
     with ExitStack() as stack:
         sinks = Sinks(job.form, job.output, slices=work.slices, files=work.found.files, stack=stack)
         with progress(0 if sinks.on_screen else work.steps, "files") as update:
 
-            def seen(analysed: Analysed) -> None:
-                tally.add(analysed)
+            def seen(number: int, analysed: Analysed) -> None:
+                tally.add(number, analysed)
                 sinks.write(analysed.record)
                 update(tally.files)
 
             for analysed in _analysed_files(work.found, job, pipeline, stop):
-                seen(analysed)
-            for name, findings in analyse_studies(
+                seen(0, analysed)
+            for number, findings in analyse_studies(
                 work.studies,
                 pipeline,
                 output=job.output,
-                stop=stop.is_set,
+                stop=stop,
                 seen=seen,
             ):
-                written = writer.write(findings, name, bundle, pipeline)
-                tally.conclude(findings.study.name, _conclusion(findings, written))
-                incomplete |= findings.status == "incomplete"
-        interrupted = stop.is_set() and (incomplete or tally.files < work.steps)
+                written = writer.write(findings, file_stem(number), bundle, pipeline)
+                tally.conclude(number, findings.study.name, _conclusion(findings, written))
         seconds = time.perf_counter() - started
         for study in tally.studies():
             sinks.write(study)
@@ -270,14 +268,14 @@ def _execute(
             bundle=bundle,
             pipeline=pipeline,
             seconds=seconds,
-            interrupted=interrupted,
+            interrupted=stop.left_work,
             left_out={**work.found.left_out, **work.chosen.left_out},
         )
         sinks.write(summary)
     if job.page and job.output is not None:
         write_page(job.output, bundle, job.note)
     _say_where(job, summary)
-    if interrupted:
+    if stop.left_work:
         return EXIT_INTERRUPTED
     return worst_exit_code(
         InputError.exit_code if tally.rejected else 0,
@@ -304,7 +302,7 @@ def _conclusion(findings: Findings, written: Written) -> Conclusion:
 
 
 def _analysed_files(
-    found: Discovery, job: _Job, pipeline: Pipeline, stop: threading.Event
+    found: Discovery, job: _Job, pipeline: Pipeline, stop: Stop
 ) -> Iterator[Analysed]:
     for place, reason in found.unreadable:
         record = SliceResult(source=source_name(place), index=0, status="rejected", reason=reason)
@@ -315,7 +313,7 @@ def _analysed_files(
             pipeline,
             job.options,
             output=job.output,
-            stop=stop.is_set,
+            stop=stop,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +33,7 @@ __all__ = [
     "assemble_studies",
     "choose_studies",
     "explain",
+    "file_stem",
     "read_studies",
 ]
 
@@ -200,8 +202,8 @@ def analyse_studies(
     *,
     output: OutputFolder | None,
     stop: Callable[[], bool],
-    seen: Callable[[Analysed], None],
-) -> Iterator[tuple[str, Findings]]:
+    seen: Callable[[int, Analysed], None],
+) -> Iterator[tuple[int, Findings]]:
     """Analyse studies, one after the other.
 
     Parameters
@@ -215,15 +217,16 @@ def analyse_studies(
     stop
         Asked before each slice.
     seen
-        Called with each slice, and for each refused study or file with the record that says so.
+        Called with the study's number from 1 (0 for a file that belongs to none), and each slice or
+        the record that says why study or file is refused.
 
     Yields
     ------
-    str, Findings
-        For each study that was analysed: what names of its files begin with, and its findings.
+    int, Findings
+        For each study that was analysed: its number, and its findings.
     """
     for source, reason in read.chosen.unreadable:
-        seen(_rejected(source, reason))
+        seen(0, _rejected(source, reason))
     if not read.chosen.studies:
         return
     from scanside.studyrun import analyse_study
@@ -232,21 +235,23 @@ def analyse_studies(
         if stop():
             return
         if isinstance(study, InputError):
-            seen(_rejected(source, str(study)))
+            seen(number, _rejected(source, str(study)))
             continue
-        name = f"study_{number}"
-        yield (
-            name,
-            analyse_study(
-                study,
-                pipeline,
-                read_ms=read_ms,
-                pictures=name,
-                output=output,
-                stop=stop,
-                seen=seen,
-            ),
+        findings = analyse_study(
+            study,
+            pipeline,
+            read_ms=read_ms,
+            pictures=file_stem(number),
+            output=output,
+            stop=stop,
+            seen=partial(seen, number),
         )
+        yield number, findings
+
+
+def file_stem(number: int) -> str:
+    """Return what names of a study's files begin with."""
+    return f"study_{number}"
 
 
 def _rejected(source: str, reason: str) -> Analysed:

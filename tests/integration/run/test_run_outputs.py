@@ -157,6 +157,25 @@ def test_ctrl_c_keeps_what_was_done(toy_path: Path, tmp_path: Path) -> None:
     assert all((out / r["mask"]).exists() for r in slices)
 
 
+def test_ctrl_c_among_the_pages_of_a_file_is_an_interruption(
+    toy_path: Path, tmp_path: Path
+) -> None:
+    pages = [toy.lesion_slice(2)[..., ::-1]] * 400
+    assert cv2.imwritemulti(str(tmp_path / "pages.tif"), pages)
+    running = subprocess.Popen(
+        [*SCRIPT, "run", tmp_path / "pages.tif", "--bundle", toy_path],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    first = running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    rest, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    records = [json.loads(line) for line in [first, *rest.splitlines()]]
+    assert records[-1]["interrupted"] is True
+    assert records[-1]["slices"] < 400
+
+
 @pytest.mark.parametrize("words", [["run"], ["run", "x", "--page"], ["nonsense"], ["run", "--no"]])
 def test_usage_errors_are_2(scanside: Command, words: list[str]) -> None:
     assert scanside(*words).code == 2
