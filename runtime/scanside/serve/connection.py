@@ -91,23 +91,23 @@ class Connection:
         self._ledger.ordered = greeting is not None and greeting.ordered
         # Held while a message is read; a restart takes it, so that none is cut.
         self._between_messages: Final = threading.Lock()
+        # Changed under that lock: no further message is read, and the reader closes the channel.
+        self._leaving = False
+        self._drain: int | None = None
         self._fixed: Final = memoryview(bytearray(wire.HEADER_BYTES + wire.MAX_BODY))
 
     def run(self) -> None:
         """Read messages until the connection ends."""
         unread = self._limits.max_bytes_in_flight + _WITHOUT_MASK * self._limits.max_in_flight
         try:
-            while True:
-                self._wait()
-                with self._between_messages:
-                    if self.over.is_set() or not self._read_message():
-                        break
-                # Only a client that has more in flight than it may ever gets here.
+            while self._read_next():
+                # Only a client that has more in flight than it may ever waits here.
                 self.outbox.wait_below(unread)
+            self._conclude()
         except EndOfStreamError as end:
             if not end.between:
                 self._service.log.warning("client %d: it ended within a message", self.number)
-            self._conclude(None)
+            self._conclude()
         except _FatalError as fatal:
             self._service.log.warning("client %d: %s", self.number, fatal)
             self.outbox.send(encode_error(0, fatal.cause, fatal.error, fatal=True))
@@ -117,12 +117,19 @@ class Connection:
             self.channel.close()
             self._service.left(self)
 
-    def _wait(self) -> None:
-        if not self.channel.wait(self._hello_within if self.greeting is None else None):
-            silent = BackendError(
-                "no HELLO came", accepted=f"HELLO within {self._limits.message_timeout_ms} ms"
-            )
-            raise _FatalError(Cause.TIMEOUT, silent)
+    def _read_next(self) -> bool:
+        """Wait for a message, and do what it asks; false after the last one."""
+        came = self.channel.wait(self._hello_within if self.greeting is None else None)
+        with self._between_messages:
+            self._leaving = True  # also by an exception
+            if not came:
+                silent = BackendError(
+                    "no HELLO came", accepted=f"HELLO within {self._limits.message_timeout_ms} ms"
+                )
+                raise _FatalError(Cause.TIMEOUT, silent)
+            goes_on = not self.over.is_set() and self._read_message()
+            self._leaving = not goes_on
+        return goes_on
 
     @property
     def is_busy(self) -> bool:
@@ -154,11 +161,16 @@ class Connection:
         Returns
         -------
         bool
-            False where a message is still on its way, or the answers are not taken.
+            Whether the client is to be served further. False where a message is still on its way,
+            the answers are not taken, or the client had said its last message: it gets what it is
+            owed, and its connection ends.
         """
         if not self._between_messages.acquire(timeout=max(0.0, until - time.monotonic())):
             return False
         self.answer_all(cause, error)
+        if self._leaving:
+            self.over.wait(max(0.0, until - time.monotonic()))
+            return False
         return self.outbox.flush(max(0.0, until - time.monotonic())) and not self.over.is_set()
 
     def say_going(self) -> None:
@@ -225,7 +237,7 @@ class Connection:
         elif header.kind == Kind.ATTACH:
             self._attach(number, BODIES.attach.decode(body), descriptors)
         elif header.kind == Kind.DRAIN:
-            self._conclude(number)
+            self._drain = number
             return False
         else:
             unknown = UsageError(
@@ -286,14 +298,14 @@ class Connection:
         if self._ledger.add(job):
             self._service.lanes.put(job)
 
-    def _conclude(self, drain: int | None) -> None:
+    def _conclude(self) -> None:
         """After the last message: wait for what is in flight, unless nobody would read it."""
-        if drain is None and self.channel.peer_is_gone():
+        if self._drain is None and self.channel.peer_is_gone():
             return
         self._ledger.wait()
-        if drain is not None:
+        if self._drain is not None:
             body = BODIES.drain.encode(wire.Drain(0))
-            self.outbox.send((wire.encode(Kind.DRAIN, drain, body),))
+            self.outbox.send((wire.encode(Kind.DRAIN, self._drain, body),))
         self.outbox.flush(None)
 
     def _lost(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+import os
 import queue
-import sys
+import threading
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,11 @@ FORMATS: Final = ("text", "json")
 _LINES_HELD: Final = 1000
 """Lines that wait for a reader of stderr, at most; a console that does not read its child's
 stderr must not be able to stop it."""
+
+_LAST_LINES_S: Final = 1.0
+_STDERR: Final = 2
+
+_Lines: TypeAlias = "queue.Queue[logging.LogRecord | None]"
 
 
 class _Text(logging.Formatter):
@@ -52,6 +58,26 @@ class _Dropping(logging.handlers.QueueHandler):
             return
 
 
+class _Writer(threading.Thread):
+    """Writes lines to stderr, past `sys.stderr` and without a lock of `logging`.
+
+    It may be stuck in the write for ever, and the end of the process takes such locks.
+    """
+
+    def __init__(self, lines: _Lines, formatter: logging.Formatter) -> None:
+        super().__init__(name="scanside-log", daemon=True)
+        self._lines: Final = lines
+        self._formatter: Final = formatter
+
+    def run(self) -> None:
+        """Write until there is None in place of a line."""
+        while (record := self._lines.get()) is not None:
+            content = memoryview(f"{self._formatter.format(record)}\n".encode())
+            with suppress(OSError):  # nobody has the other end, or the disk is full
+                while content:
+                    content = content[os.write(_STDERR, content) :]
+
+
 @contextmanager
 def logging_to_stderr(form: str) -> Iterator[logging.Logger]:
     """Send the server's log to stderr.
@@ -64,20 +90,22 @@ def logging_to_stderr(form: str) -> Iterator[logging.Logger]:
     Yields
     ------
     Logger
-        Thread-safe; a line is dropped where a thousand wait.
+        Thread-safe; a line is dropped where a thousand wait. At the end what waits is written,
+        unless nobody reads it within a second.
     """
     log = logging.getLogger("scanside.serve")
     log.setLevel(logging.INFO)
     log.propagate = False
-    lines: queue.Queue[logging.LogRecord] = queue.Queue(_LINES_HELD)
-    stderr = logging.StreamHandler(sys.stderr)
-    stderr.setFormatter(_Json() if form == "json" else _Text())
-    listener = logging.handlers.QueueListener(lines, stderr)
-    listener.start()
+    lines: _Lines = queue.Queue(_LINES_HELD)
+    writer = _Writer(lines, _Json() if form == "json" else _Text())
+    writer.start()
     handler = _Dropping(lines)
     log.addHandler(handler)
     try:
         yield log
     finally:
         log.removeHandler(handler)
-        listener.stop()
+        until = time.monotonic() + _LAST_LINES_S
+        with suppress(queue.Full):
+            lines.put(None, timeout=_LAST_LINES_S)
+        writer.join(max(0.0, until - time.monotonic()))

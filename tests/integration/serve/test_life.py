@@ -123,6 +123,34 @@ def test_several_clients_survive_a_restart(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("drains", [False, True])
+def test_a_client_that_has_said_its_last_message_is_answered_in_a_restart(*, drains: bool) -> None:
+    ours, theirs = socket.socketpair()
+    words = [*HANGING, "--watchdog", "0.3"]
+    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
+    theirs.close()
+    try:
+        with contextlib.closing(ours):
+            raw = Raw(ours)
+            raw.hello()
+            raw.ask(Kind.INFER, 2, infer(), bytes([255]) * len(FRAME))
+            if drains:
+                raw.ask(Kind.DRAIN, 3)
+            else:
+                ours.shutdown(socket.SHUT_WR)
+            answer = raw.take()
+            assert (answer.kind, answer.number, answer.cause) == (Kind.ERROR, 2, Cause.HUNG)
+            if drains:
+                last = raw.take()
+                assert (last.kind, last.number) == (Kind.DRAIN, 3)
+            assert raw.is_closed()
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 0, said
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_nothing_but_the_protocol_reaches_stdout() -> None:
     """The hanging backend prints, by Python and past it: the client's parser would refuse that."""
     with spawn("--watchdog", "0.3", command=HANGING, pipes=True, timeout=60,
@@ -345,13 +373,24 @@ def test_the_log_is_json_lines_where_asked() -> None:
 
 def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    with listening(path):  # its stderr is a pipe that nobody reads before the end
-        for _ in range(400):
+    reader, writer = os.pipe()
+    process = subprocess.Popen([*SERVE, "--backend", "null", "--socket", path], stderr=writer)
+    os.close(writer)
+    try:
+        until(path.is_socket)
+        # Two lines each: more than the pipe takes and the server holds.
+        for _ in range(1500):
             with connected(path) as raw:
                 raw.send(b"x" * 24)
                 assert raw.take().fatal
         with connect(path) as client:
             assert client.infer(FRAMES[0]).tumor
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
 
 
 def test_the_memory_of_the_process_can_be_limited() -> None:
