@@ -194,7 +194,7 @@ def write_bundle(destination: str | Path, manifest: Manifest, files: Mapping[str
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
             made = Path(scratch) / target.name
             if target.suffix == ".zip":
-                made.write_bytes(_zipped(content))
+                _write_synced(made, _zipped(content))
             else:
                 _write_folder(made, content)
             written = open_bundle(made)
@@ -258,10 +258,14 @@ def _check_model(content: bytes, field: str, entry: ModelFile) -> None:
 def _write_folder(folder: Path, content: Mapping[str, bytes]) -> None:
     folder.mkdir()
     for name, data in content.items():
-        with (folder / name).open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_synced(folder / name, data)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _zipped(content: Mapping[str, bytes]) -> bytes:

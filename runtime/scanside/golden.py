@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -26,6 +27,11 @@ DECISIONS: Final = {"true": True, "false": False, "unknown": None}
 
 _RECORDED: Final = "recorded: "
 """What the names of arrays of `GoldenSlices.recorded` begin with."""
+
+_MOST_BYTES: Final = 2**28
+"""More than 500 slices: what a compressed file unpacks to is not bounded by its own size."""
+
+_DAMAGED: Final = (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile, zlib.error)
 
 _ROUTES: Final = {Route.SKIP.value, Route.SEGMENT.value}
 
@@ -73,6 +79,10 @@ def read_golden(bundle: Bundle) -> GoldenSlices:
     """
     content = io.BytesIO(bundle.read("$.golden"))
     try:
+        with zipfile.ZipFile(content) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _MOST_BYTES:
+            raise _not_golden(bundle, f"arrays of {size} bytes, at most {_MOST_BYTES} are read")
         with np.load(content, allow_pickle=False) as held:
             golden = GoldenSlices(
                 images=held["images"],
@@ -89,7 +99,7 @@ def read_golden(bundle: Bundle) -> GoldenSlices:
                     if name.startswith(_RECORDED)
                 },
             )
-    except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise _not_golden(bundle, str(error)) from None
     number = len(golden.images)
     shapes = (golden.images.shape, golden.tumor_probability.shape, golden.mask_probability.shape)

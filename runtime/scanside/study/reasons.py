@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Literal
 
 from scanside.errors import InputError
 
-__all__ = ["REASONS", "Reason", "refused"]
+__all__ = ["Reason", "refused"]
 
 Reason = Literal[
     "own result",
@@ -34,8 +34,6 @@ Reason = Literal[
     "ambiguous series",
     "pixel data",
 ]
-
-REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 
 def refused(reason: Reason, what: str, *, accepted: str = "", remedy: str = "") -> InputError:

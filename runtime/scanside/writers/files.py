@@ -40,7 +40,9 @@ def output_errors(what: str | Path) -> Iterator[None]:
 
 
 def write_atomic(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Write a file so that it is there whole or not at all.
+    """Write a file so that it is there whole or not at all, whenever the process ends.
+
+    Not where the power does: what can be made again need not wait for the disk.
 
     Parameters
     ----------

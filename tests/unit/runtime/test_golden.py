@@ -47,3 +47,18 @@ def test_recorded_outputs_of_other_slices_are_refused(toy_path: Path, tmp_path: 
     bundle = rewritten(toy_path, golden, tmp_path / "b")
     with pytest.raises(BundleError, match=r"\$\.golden: .*recorded outputs"):
         read_golden(bundle)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    toy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden = read_golden(open_bundle(toy_path))
+    bomb = golden._replace(recorded={"integer": np.zeros((2**26, 1), np.float32)})
+    bundle = rewritten(toy_path, bomb, tmp_path / "b")
+
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("it was unpacked")
+
+    monkeypatch.setattr(np, "load", load)
+    with pytest.raises(BundleError, match="at most 268435456 are read"):
+        read_golden(bundle)

@@ -42,9 +42,6 @@ SERIES: Final = Series(
     "sr", EnhancedSRStorage, "SR", 9102, f"Measurement report ({RESEARCH.lower()})"
 )
 
-_LONGEST_DESCRIPTION: Final = 64
-"""Characters of CompletionFlagDescription (0040,A492), an LO."""
-
 
 class MeasuredRegion(NamedTuple):
     """The region that a report measures.
