@@ -103,6 +103,7 @@ class Connection:
             while self._read_next():
                 # Only a client that has more in flight than it may ever waits here.
                 self.outbox.wait_below(unread)
+                self._ledger.wait_for_turns()
             self._conclude()
         except EndOfStreamError as end:
             if not end.between:

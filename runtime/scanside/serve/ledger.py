@@ -58,6 +58,8 @@ class Ledger:
     def check_room(self, frame: Frame) -> None:
         """Refuse a frame that would be one too many.
 
+        An answer that waits for its turn counts as what it answers did.
+
         Raises
         ------
         Refusal
@@ -65,7 +67,8 @@ class Ledger:
         """
         limits = self._limits
         with self._changed:
-            count, held = len(self._jobs), self._held + frame.held
+            count = max(len(self._jobs), len(self._turns))
+            held = self._held + frame.held + sum(map(_size, self._turns.values()))
             slots = {job.frame.slot for job in self._jobs.values()}
         if count >= limits.max_in_flight or held > limits.max_bytes_in_flight:
             raise Refusal(
@@ -100,6 +103,16 @@ class Ledger:
             if self.ordered:
                 self._turns[number] = None
             self._say(number, encode_error(number, refusal.cause, refusal.error))
+
+    def wait_for_turns(self) -> None:
+        """Wait while more answers wait for their turn than may be in flight, twice over.
+
+        Refusals do so in a connection with answers in order: who goes on asking while an answer
+        takes long is not read.
+        """
+        most = 2 * self._limits.max_in_flight
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._turns) < most)
 
     def is_waiting(self, job: Job) -> bool:
         """Tell whether an answer is still wanted."""
@@ -158,4 +171,9 @@ class Ledger:
             if ready is None:
                 return
             del self._turns[first]
+            self._changed.notify_all()
             self._outbox.send(ready)
+
+
+def _size(answer: Answer | None) -> int:
+    return 0 if answer is None else sum(memoryview(part).nbytes for part in answer)

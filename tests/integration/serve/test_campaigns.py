@@ -79,8 +79,7 @@ def test_a_conversation_is_the_same_for_the_same_seed() -> None:
 
 @pytest.mark.slow
 def test_clients_and_server_are_killed_and_nothing_is_lost_silently() -> None:
-    found = soak("null", requests=24_000, kills_every=0.7, seed=3)
+    found = soak("null", requests=24_000, kills_every=0.15, seed=3)
     assert found["passed"], found
-    # Which of them dies, and how often before the requests are done, is chance.
     assert found["server_kills"] + found["client_kills"] > 0
     assert found["answered"] > 20_000

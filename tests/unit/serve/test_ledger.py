@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,3 +139,45 @@ def test_no_more_is_in_flight_than_allowed() -> None:
     with pytest.raises(Refusal, match="4 requests") as full:
         made.check_room(frame())
     assert full.value.cause is Cause.QUEUE_FULL
+
+
+def test_an_answer_that_waits_for_its_turn_is_in_flight() -> None:
+    made, _, _ = ledger(ordered=True)
+    jobs = [job(n) for n in range(1, 5)]
+    for each in jobs:
+        made.add(each)
+    for each in jobs[1:]:
+        made.answer(each, outcome(each.number))
+    with pytest.raises(Refusal, match="4 requests"):
+        made.check_room(frame())
+    made.answer(jobs[0], outcome(1))
+    made.check_room(frame())
+
+
+def test_its_bytes_count_too() -> None:
+    made, _, _ = ledger(ordered=True)
+    first, second = job(1), job(2)
+    made.add(first)
+    made.add(second)
+    made.answer(second, Outcome((bytes(3000),), ("answered",)))
+    with pytest.raises(Refusal, match="bytes"):
+        made.check_room(frame(size=1000))
+    made.answer(first, outcome(1))
+    made.check_room(frame(size=1000))
+
+
+def test_a_client_whose_refusals_wait_for_their_turn_is_not_read() -> None:
+    made, outbox, _ = ledger(ordered=True)
+    first = job(1)
+    made.add(first)
+    for number in range(2, 9):
+        made.wait_for_turns()
+        made.refuse(number, Refusal(Cause.REQUEST, BackendError("no")))
+    reader = threading.Thread(target=made.wait_for_turns)
+    reader.start()
+    reader.join(0.2)
+    assert reader.is_alive()
+    made.answer(first, outcome(1))
+    reader.join(30)
+    assert not reader.is_alive()
+    assert len(outbox.sent) == 8
