@@ -46,6 +46,11 @@ _MAX_DEPTH: Final = 3
 _CHUNK: Final = 2**20
 
 _GZIP: Final = b"\x1f\x8b"
+_GZIP_CHUNK: Final = 2**16
+"""What is handed over at once: what lies behind a member is copied with each."""
+
+_MAX_GZIP_MEMBERS: Final = 2**16
+"""Over ten times those that bgzip makes of the largest file, 64 KiB each."""
 
 
 STUDY_KINDS: Final = ("DICOM", "NIfTI", "zip")
@@ -126,27 +131,42 @@ def content_kind(head: bytes) -> str:
 
 
 def unzip_limited(data: bytes, source: str) -> bytes:
-    """Unpack gzip, up to `MAX_STUDY_FILE_BYTES`.
+    """Unpack gzip, all its members in turn (RFC 1952, 2.2), up to `MAX_STUDY_FILE_BYTES`.
 
     Raises
     ------
     InputError
-        If it is damaged or unpacks to more.
+        If it is damaged, breaks off, is followed by something else than zeros, or unpacks to more.
     """
+    parts: list[bytes] = []
     unpacker = zlib.decompressobj(wbits=31)
-    try:
-        out = unpacker.decompress(data, MAX_STUDY_FILE_BYTES + 1)
-        whole = unpacker.eof
-    except zlib.error as error:
-        raise _damaged(source, error) from None
-    if len(out) > MAX_STUDY_FILE_BYTES:
-        raise InputError(
-            f"{source}: unpacks to more than {MAX_STUDY_FILE_BYTES:,} bytes",
-            accepted=f"files of up to {MAX_STUDY_FILE_BYTES:,} bytes",
-        )
-    if not whole:
+    at = size = 0
+    count = 1
+    while at < len(data):
+        piece = data[at : at + _GZIP_CHUNK]
+        if unpacker.eof:
+            at += len(piece) - len(piece.lstrip(b"\0"))  # padding
+            if at < len(data) and piece.strip(b"\0"):
+                unpacker, count = zlib.decompressobj(wbits=31), count + 1
+                piece = data[at : at + _GZIP_CHUNK]
+            else:
+                continue
+        try:
+            part = unpacker.decompress(piece, MAX_STUDY_FILE_BYTES + 1 - size)
+        except zlib.error as error:
+            raise _damaged(source, error) from None
+        parts.append(part)
+        size += len(part)
+        if size > MAX_STUDY_FILE_BYTES or count > _MAX_GZIP_MEMBERS:
+            raise InputError(
+                f"{source}: unpacks to more than {MAX_STUDY_FILE_BYTES:,} bytes"
+                f" or holds more than {_MAX_GZIP_MEMBERS:,} gzip members",
+                accepted=f"files of up to {MAX_STUDY_FILE_BYTES:,} bytes",
+            )
+        at += len(piece) - len(unpacker.unused_data)
+    if not unpacker.eof:
         raise InputError(f"{source}: the gzip stream breaks off", accepted="whole files")
-    return out
+    return b"".join(parts)
 
 
 def members(path: Path) -> Iterator[tuple[Blob, str]]:
@@ -201,9 +221,14 @@ class _Budget:
 def _walk(
     archive: zipfile.ZipFile, at: Blob, budget: _Budget, depth: int
 ) -> Iterator[tuple[Blob, str]]:
-    for info in archive.infolist():
-        if info.is_dir():
-            continue
+    entries = [info for info in archive.infolist() if not info.is_dir()]
+    if len({info.filename for info in entries}) < len(entries):  # a member is read by its name
+        raise InputError(
+            f"{at.source}: the archive holds several files of one name",
+            accepted="archives in which each file has a name of its own",
+            remedy="pack the study again with its folders, or give the folder",
+        )
+    for info in entries:
         budget.spend(info)
         blob = Blob(f"{at.source}/{info.filename}", at.path, (*at.member, info.filename))
         with archive.open(info) as file:

@@ -109,3 +109,38 @@ def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"cannot be read \(RuntimeError\)"):
         list(members(path))
+
+
+@pytest.mark.parametrize("level", ["outer", "inner"])
+def test_an_archive_with_a_name_twice_is_refused(tmp_path: Path, level: str) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("IM0001.dcm", DICOM)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("IM0001.dcm", DICOM[::-1])
+    content = buffer.getvalue()
+    path = tmp_path / "a.zip"
+    path.write_bytes(content if level == "outer" else zipped({"a.zip": content}))
+    with pytest.raises(InputError, match="several files of one name"):
+        list(members(path))
+
+
+def test_gzip_of_several_members_unpacks_whole() -> None:
+    parts = [NIFTI, b"", bytes(range(256)) * 1000, DICOM]
+    packed = b"".join(gzip.compress(part) for part in parts)
+    assert blobs.unzip_limited(packed, "a") == b"".join(parts)
+    assert blobs.unzip_limited(packed + bytes(100_000), "a") == b"".join(parts)
+    with pytest.raises(InputError, match="breaks off"):
+        blobs.unzip_limited(packed[:-1], "a")
+    with pytest.raises(InputError, match="cannot be read"):
+        blobs.unzip_limited(packed + b"rest", "a")
+
+
+def test_gzip_is_limited_over_all_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = gzip.compress(bytes(600)) * 2
+    monkeypatch.setattr(blobs, "MAX_STUDY_FILE_BYTES", 1000)
+    with pytest.raises(InputError, match="unpacks to more than 1,000 bytes"):
+        blobs.unzip_limited(packed, "a")
+    monkeypatch.setattr(blobs, "_MAX_GZIP_MEMBERS", 3)
+    with pytest.raises(InputError, match="more than 3 gzip members"):
+        blobs.unzip_limited(gzip.compress(b"") * 4, "a")
