@@ -141,6 +141,7 @@ def choose(
         _check_missing(chosen, fill=fill)
     except InputError as error:
         chosen.error = error
+        _add_unchosen(chosen, matches)
     return chosen
 
 
@@ -266,6 +267,16 @@ def _pick(chosen: Chosen, sequence: str, matches: list[_Match]) -> None:
     chosen.series[sequence] = best.placed
     chosen.missing.pop(sequence, None)
     chosen.verdicts.append(Verdict(best.placed.candidate, sequence, best.why))
+
+
+def _add_unchosen(chosen: Chosen, matches: Mapping[str, list[_Match]]) -> None:
+    """Say of the series that no choice got to, because the study was refused, what they may be."""
+    told = {id(verdict.candidate) for verdict in chosen.verdicts}
+    for sequence, found in matches.items():
+        for match in found:
+            if id(match.placed.candidate) not in told:
+                why = f"the study is refused (it would be {sequence})"
+                chosen.verdicts.append(Verdict(match.placed.candidate, None, why))
 
 
 def _preference(match: _Match, flair: Placed | None) -> tuple[int, bool, bool, bool]:

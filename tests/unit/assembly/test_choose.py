@@ -246,3 +246,24 @@ def test_a_series_on_the_flair_s_grid_is_preferred(tmp_path: Path) -> None:
     chosen = studies.select(tmp_path)
     assert chosen.series["post-contrast"].candidate.label == "series 3"
     assert any("another series is preferred" in verdict.why for verdict in chosen.verdicts)
+
+
+@pytest.mark.parametrize("cause", ["identity", "ambiguous"])
+def test_every_series_of_a_refused_study_has_a_verdict(tmp_path: Path, cause: str) -> None:
+    import pydicom
+
+    made = studies.plans(IMAGES)
+    if cause == "ambiguous":
+        made.append(replace(made[1], number=7))
+    write_study(made, tmp_path)
+    if cause == "identity":
+        path = sorted((tmp_path / "series_2").iterdir())[0]
+        dataset = pydicom.dcmread(path)
+        dataset.PatientID = "OTHER"
+        dataset.save_as(path)
+    (study,) = collect(discover([tmp_path], studies=True).studies).studies
+    chosen = choose(study, RULES)
+    assert chosen.error is not None
+    told = [verdict.candidate.label for verdict in chosen.verdicts]
+    assert sorted(told) == sorted(candidate.label for candidate in study.candidates)
+    assert any("it would be post-contrast" in verdict.why for verdict in chosen.verdicts)
