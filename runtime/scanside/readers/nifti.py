@@ -215,13 +215,15 @@ def _voxels(
         )
     found = np.frombuffer(data, dtype, count, int(start)).reshape(shape)
     if dtype.kind == "f":
-        if not np.isfinite(found).all():
+        with np.errstate(over="ignore"):
+            single = found.astype(np.float32)
+        if not np.isfinite(single).all():
             raise InputError(
-                f"{source}: {int(count - np.isfinite(found).sum())} voxels are NaN or infinite",
-                accepted="finite values",
+                f"{source}: {int(count - np.isfinite(single).sum())} voxels are NaN or infinite",
+                accepted="finite values of float32",
                 remedy="write a number in place of each",
             )
-        return found.astype(np.float32)
+        return single
     return _narrow(found)
 
 

@@ -154,3 +154,10 @@ def test_without_nibabel_the_message_names_the_extra(
     monkeypatch.setitem(__import__("sys").modules, "nibabel", None)
     with pytest.raises(ExtraNotInstalledError, match=r"pip install 'scanside\[nifti\]'"):
         read_nifti(blob)
+
+
+def test_a_value_beyond_float32_is_refused(tmp_path: Path) -> None:
+    values = VALUES.astype(np.float64)
+    values[1, 2, 3] = 1e300
+    with pytest.raises(InputError, match="1 voxels are NaN or infinite"):
+        read_nifti(save(tmp_path / "a.nii", values)).read()
