@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
 import subprocess
 import sys
+import threading
 import time
+import zlib
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +19,10 @@ import pytest
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
+from pydicom.filereader import read_dataset  # noqa: E402
+
 import studies  # noqa: E402
-from scanside.errors import ExtraNotInstalledError, InputError  # noqa: E402
+from scanside.errors import ExtraNotInstalledError, InputError, InternalError  # noqa: E402
 from scanside.preprocess import Window  # noqa: E402
 from scanside.readers.blobs import Blob  # noqa: E402
 from scanside.readers.dicom.codestream import jpeg2000_size, jpeg_size  # noqa: E402
@@ -376,3 +381,105 @@ def test_pixels_are_not_kept_with_the_header(one: Callable[..., Path]) -> None:
     (found,) = decode_files([header])
     assert found.shape == (1, header.rows, header.columns)
     assert "PixelData" not in header.dataset
+
+
+def _element(group: int, element: int, vr: bytes, value: bytes) -> bytes:
+    value += b"\0" * (len(value) % 2)
+    return struct.pack("<HH2sH", group, element, vr, len(value)) + value
+
+
+_ENDLESS = (
+    struct.pack("<HH2sHI", 9, 0x1010, b"OB", 0, 0xFFFFFFFF) + b"\xfe\xff\x00\xe0" + bytes(200)
+)
+
+
+def test_a_warning_of_another_thread_refuses_no_file(
+    one: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = one()
+    read = pydicom.dcmread
+
+    def disturbed(*args: object, **options: object) -> object:
+        other = threading.Thread(
+            target=read_dataset, args=(io.BytesIO(_ENDLESS), False, True), daemon=True
+        )
+        other.start()
+        other.join()
+        return read(*args, **options)
+
+    monkeypatch.setattr(pydicom, "dcmread", disturbed)
+    assert read_header(blob(path)).rows == 33
+
+
+@pytest.mark.parametrize("where", ["meta", "command", "dataset"])
+def test_a_value_without_an_end_is_told_as_a_file_that_breaks_off(
+    tmp_path: Path, where: str
+) -> None:
+    group = {"meta": 2, "command": 0, "dataset": 9}[where]
+    sop_class = _element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.88.11")
+    meta = _element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1")
+    endless = struct.pack("<H", group) + _ENDLESS[2:]
+    if where == "command":
+        endless = struct.pack("<HHI", 0, 0x1011, 0xFFFFFFFF) + _ENDLESS[12:]
+    order = (meta, endless, sop_class) if where != "dataset" else (meta, sop_class, endless)
+    path = tmp_path / "slice.dcm"
+    path.write_bytes(bytes(128) + b"DICM" + b"".join(order))
+    with pytest.raises(InputError, match="breaks off|command of a message"):
+        read_header(blob(path))
+
+
+@pytest.mark.parametrize("form", ["implicit", "twice", "UN"])
+def test_no_form_of_the_meta_information_hides_a_deflated_dataset(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = b"1.2.840.10008.1.2.1.99"
+    meta = {
+        "implicit": struct.pack("<HHI", 2, 0x10, len(uid)) + uid,
+        "twice": _element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1") + _element(2, 0x10, b"UI", uid),
+        "UN": struct.pack("<HH2sHI", 2, 0x10, b"UN", 0, len(uid)) + uid,
+    }[form]
+    path = tmp_path / "slice.dcm"
+    path.write_bytes(bytes(128) + b"DICM" + meta + zlib.compress(bytes(1000))[2:-4])
+    monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("inflated"))
+    with pytest.raises(InputError, match="the dataset is deflated"):
+        read_header(blob(path))
+
+
+def test_a_file_whose_answer_was_not_waited_for_leaves_nothing_to_the_next(
+    one: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scanside.readers.dicom import helper
+
+    data = one(syntax=JPEG_LS).read_bytes()
+    helper.decode_in_helper(data, "first")
+    with monkeypatch.context() as patch:
+        patch.setattr(helper._Helper, "_receive", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            helper.decode_in_helper(data, "interrupted")
+    assert not helper._RUNNING
+    other = one(values=VALUES[::-1].copy(), syntax=JPEG_LS).read_bytes()
+    assert np.array_equal(helper.decode_in_helper(other, "next")[0], VALUES[::-1])
+
+
+def _interrupt(*_: object) -> bytes:
+    raise KeyboardInterrupt
+
+
+def test_a_helper_that_does_not_start_is_not_the_file_s_fault(
+    one: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scanside.readers.dicom import helper
+
+    data = one(syntax=JPEG_LS).read_bytes()
+    helper._end()
+    start, started = subprocess.Popen, []
+
+    def failing(_: object, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(start([sys.executable, "-c", "import time; time.sleep(60)"], **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", failing)
+    monkeypatch.setattr(helper, "_START_SECONDS", 0.1)
+    with pytest.raises(InternalError, match="did not start"):
+        helper.decode_in_helper(data, "a")
+    assert started[0].poll() is not None

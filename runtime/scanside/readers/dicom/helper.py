@@ -64,7 +64,17 @@ class _Helper:
         if process.stdin is None or process.stdout is None:
             raise InternalError("the helper has no pipes")
         self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
-        self._receive(LENGTH.size, _START_SECONDS)  # it says so once it is ready
+        try:
+            self._receive(LENGTH.size, _START_SECONDS)  # it says so once it is ready
+        except _LostError as lost:
+            self.close()
+            raise InternalError(
+                f"the helper that decodes did not start ({lost})",
+                remedy="see that this machine has a gigabyte of memory free, and try again",
+            ) from None
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, data: bytes) -> tuple[dict[str, Any], bytes]:
         """Hand over a file; return the answer's head and body."""
@@ -136,6 +146,8 @@ def decode_in_helper(data: bytes, source: str) -> NDArray[np.generic]:
     ------
     InputError
         If the file is not accepted, or the helper did not survive it.
+    InternalError
+        If the helper did not start.
     """
     with _LOCK:
         try:
@@ -149,6 +161,9 @@ def decode_in_helper(data: bytes, source: str) -> NDArray[np.generic]:
                 accepted="whole JPEG Lossless and JPEG-LS streams",
                 remedy="export the series again, uncompressed if need be",
             ) from None
+        except BaseException:
+            _end()  # its answer may be on the way, and the next file would get it
+            raise
     if "given" in head:
         raise InputError(
             f"{source}{head['given']}", accepted=head["accepted"], remedy=head["remedy"]
