@@ -267,3 +267,12 @@ def test_every_series_of_a_refused_study_has_a_verdict(tmp_path: Path, cause: st
     told = [verdict.candidate.label for verdict in chosen.verdicts]
     assert sorted(told) == sorted(candidate.label for candidate in study.candidates)
     assert any("it would be post-contrast" in verdict.why for verdict in chosen.verdicts)
+
+
+@pytest.mark.parametrize("kind", ["classic", "enhanced"])
+def test_series_of_one_slice_are_as_thick_as_their_files_say(tmp_path: Path, kind: Any) -> None:
+    images = studies.slices(1)
+    (first, *_) = studies.plans(images)
+    study = studies.read(studies.write(tmp_path, images, kind=kind))
+    assert np.array_equal(study.images, images)
+    assert study.grid.spacing.between_slices == first.grid.spacing.between_slices

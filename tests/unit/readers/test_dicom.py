@@ -428,12 +428,18 @@ def test_a_value_without_an_end_is_told_as_a_file_that_breaks_off(
         read_header(blob(path))
 
 
-@pytest.mark.parametrize("form", ["implicit", "twice", "UN"])
+@pytest.mark.parametrize("form", ["implicit", "twice", "UN", "usual", "no VR"])
 def test_no_form_of_the_meta_information_hides_a_deflated_dataset(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uid = b"1.2.840.10008.1.2.1.99"
     meta = {
+        "usual": _element(2, 0, b"UL", bytes(4)) + _element(2, 0x10, b"UI", uid),
+        # The second group length has no VR, so that pydicom reads all again, as implicit.
+        "no VR": struct.pack("<HHI", 2, 0, 0x4C55)
+        + bytes(0x4C55)
+        + struct.pack("<HHI", 2, 0x10, len(uid))
+        + uid,
         "implicit": struct.pack("<HHI", 2, 0x10, len(uid)) + uid,
         "twice": _element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1") + _element(2, 0x10, b"UI", uid),
         "UN": struct.pack("<HH2sHI", 2, 0x10, b"UN", 0, len(uid)) + uid,

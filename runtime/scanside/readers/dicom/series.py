@@ -9,6 +9,7 @@ import numpy as np
 
 from scanside.discretion import refusing
 from scanside.preprocess import Window
+from scanside.readers.dicom.header import slice_thickness
 from scanside.readers.dicom.pixels import decode_files
 from scanside.readers.dicom.values import number, text
 from scanside.study.model import FrameReference
@@ -60,9 +61,8 @@ class Series:
             As for `scanside.study.stack.stack`, and ``no geometry`` where a frame has none.
         """
         planes = [_plane(header, frame) for header, frame, _ in self._frames()]
-        dataset = self.first.dataset
         with refusing(self.first.blob.source, "the slice thickness"):
-            thickness = number(dataset, "SpacingBetweenSlices") or number(dataset, "SliceThickness")
+            thickness = slice_thickness(self.first)
         return stack(
             planes,
             thickness=thickness,
