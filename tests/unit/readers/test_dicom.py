@@ -428,16 +428,21 @@ def test_a_value_without_an_end_is_told_as_a_file_that_breaks_off(
         read_header(blob(path))
 
 
-@pytest.mark.parametrize("form", ["implicit", "twice", "UN", "usual", "no VR"])
+@pytest.mark.parametrize("form", ["implicit", "twice", "UN", "usual", "no such VR"])
 def test_no_form_of_the_meta_information_hides_a_deflated_dataset(
     tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uid = b"1.2.840.10008.1.2.1.99"
+    # Its second group length has a VR that there is not, which pydicom refuses or, as the length
+    # of the first is 0x44C55 then, reads again as implicit.
+    hidden = (
+        _element(2, 0, b"UL", bytes(4))
+        + _element(2, 0, b"ZZ", b"")
+        + _element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1")
+    )
     meta = {
         "usual": _element(2, 0, b"UL", bytes(4)) + _element(2, 0x10, b"UI", uid),
-        # The second group length has no VR, so that pydicom reads all again, as implicit.
-        "no VR": struct.pack("<HHI", 2, 0, 0x4C55)
-        + bytes(0x4C55)
+        "no such VR": hidden.ljust(8 + 0x44C55, b"\x09")
         + struct.pack("<HHI", 2, 0x10, len(uid))
         + uid,
         "implicit": struct.pack("<HHI", 2, 0x10, len(uid)) + uid,
@@ -447,7 +452,9 @@ def test_no_form_of_the_meta_information_hides_a_deflated_dataset(
     path = tmp_path / "slice.dcm"
     path.write_bytes(bytes(128) + b"DICM" + meta + zlib.compress(bytes(1000))[2:-4])
     monkeypatch.setattr("zlib.decompress", lambda *_: pytest.fail("inflated"))
-    with pytest.raises(InputError, match="the dataset is deflated"):
+    with pytest.raises(
+        InputError, match=r"the dataset is deflated|cannot be read \(NotImplementedError"
+    ):
         read_header(blob(path))
 
 
