@@ -72,7 +72,10 @@ class Layout(NamedTuple):
     across, down
         Size of a tile or strip in pixels.
     segments
-        Offset and length in bytes of each, row by row, plane by plane.
+        How many there are.
+    where
+        The fields that hold offset and length in bytes of each, row by row, plane by plane. They
+        are read when the page is: thousands of pages may share one list of thousands.
     """
 
     width: int
@@ -85,7 +88,8 @@ class Layout(NamedTuple):
     tiled: bool
     across: int
     down: int
-    segments: tuple[tuple[int, int], ...]
+    segments: int
+    where: Tags
 
 
 def inspect(data: memoryview) -> Container:
@@ -102,9 +106,7 @@ def inspect(data: memoryview) -> Container:
         If a page is not accepted, is too large or points outside the file; if the pages form
         a loop; or if there are none or more than `MAX_PAGES`.
     """
-    layouts = tuple(
-        _layout(tags, len(data), page) for page, tags in enumerate(directories(data), start=1)
-    )
+    layouts = tuple(_layout(tags, page) for page, tags in enumerate(directories(data), start=1))
     if not layouts:
         raise damaged("TIFF", "it has no page")
     return Container("TIFF", tuple((page.width, page.height) for page in layouts), layouts=layouts)
@@ -134,7 +136,8 @@ def decode(data: memoryview, page: Layout) -> NDArray[np.generic]:
     pixels = np.empty((page.height, page.width, page.samples), page.dtype.newbyteorder("="))
     planes = [slice(n, n + 1) for n in range(page.samples)] if page.planar else [slice(None)]
     places = product(planes, range(0, page.height, page.down), range(0, page.width, page.across))
-    for (plane, top, left), (start, length) in zip(places, page.segments, strict=True):
+    segments = _segments(page.where._replace(data=data), page.segments, tiled=page.tiled)
+    for (plane, top, left), (start, length) in zip(places, segments, strict=True):
         rows = page.down if page.tiled else min(page.down, page.height - top)
         size = rows * page.across * depth * page.dtype.itemsize
         try:
@@ -160,15 +163,15 @@ def _unpredicted(raw: bytes | memoryview, page: Layout) -> NDArray[np.generic]:
     return values
 
 
-def _layout(tags: Tags, size: int, page: int) -> Layout:
+def _layout(tags: Tags, page: int) -> Layout:
     try:
-        return _checked_layout(tags, size)
+        return _checked_layout(tags)
     except InputError as error:
         given = f"page {page}: {error.given}"
         raise InputError(given, accepted=error.accepted, remedy=error.remedy) from None
 
 
-def _checked_layout(tags: Tags, size: int) -> Layout:
+def _checked_layout(tags: Tags) -> Layout:
     width, height = tags.one(Tag.ImageWidth, 0), tags.one(Tag.ImageLength, 0)
     check_side(width, height)
     check_orientation(tags.one(Tag.Orientation, 1))
@@ -182,6 +185,7 @@ def _checked_layout(tags: Tags, size: int) -> Layout:
     if not (0 < across <= MAX_SIDE and 0 < down <= MAX_SIDE):
         raise damaged("TIFF", f"its tiles or strips have {across} x {down} pixels")
     count = (samples if planar else 1) * -(-height // down) * -(-width // across)
+    _segments(tags, count, tiled=tiled)
     return Layout(
         width=width,
         height=height,
@@ -195,7 +199,12 @@ def _checked_layout(tags: Tags, size: int) -> Layout:
         tiled=tiled,
         across=across,
         down=down,
-        segments=_segments(tags, count, size, tiled=tiled),
+        segments=count,
+        where=Tags(
+            data=memoryview(b""),
+            order=tags.order,
+            fields={tag: tags.fields[tag] for tag in _placing(tiled=tiled)},
+        ),
     )
 
 
@@ -236,13 +245,19 @@ def _samples(tags: Tags) -> int:
     return samples
 
 
-def _segments(tags: Tags, count: int, size: int, *, tiled: bool) -> tuple[tuple[int, int], ...]:
+def _placing(*, tiled: bool) -> tuple[Tag, Tag]:
+    """Return the fields that say where strips or tiles lie."""
+    if tiled:
+        return Tag.TileOffsets, Tag.TileByteCounts
+    return Tag.StripOffsets, Tag.StripByteCounts
+
+
+def _segments(tags: Tags, count: int, *, tiled: bool) -> tuple[tuple[int, int], ...]:
     """Return where the strips or tiles lie, refusing any outside the file."""
-    offsets = tags.many(Tag.TileOffsets if tiled else Tag.StripOffsets, count)
-    lengths = tags.many(Tag.TileByteCounts if tiled else Tag.StripByteCounts, count)
+    offsets, lengths = (tags.many(tag, count) for tag in _placing(tiled=tiled))
     if not len(offsets) == len(lengths) == count:
         raise damaged("TIFF", f"{len(offsets)} strips or tiles where the page needs {count}")
     segments = tuple(zip(offsets, lengths, strict=True))
-    if any(start + length > size for start, length in segments):
+    if any(start + length > len(tags.data) for start, length in segments):
         raise damaged("TIFF", "the pixels lie partly outside it")
     return segments

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from scanside.errors import InputError
 from scanside.preprocess import MAX_SIDE
 from scanside.readers import ifd
 from scanside.readers.containers import HEAD, describe, inspect, recognise
+from scanside.readers.tiff import decode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -345,3 +347,31 @@ def test_tiff_without_pages_and_with_wild_offsets(build: Any, picture: Any) -> N
             inspect(bytes(data))
     with pytest.raises(InputError, match="BigTIFF header"):
         inspect(b"II+\0\4\0\0\0" + bytes(8))
+
+
+def test_pages_that_share_their_strips_take_no_room_each() -> None:
+    height, pages = 1024, 200
+    lists = struct.pack(f"<{height}I", *[8] * height) + struct.pack(f"<{height}I", *[1] * height)
+    start = 8 + len(lists)
+    entries = b"".join(
+        struct.pack("<HHII", *entry)
+        for entry in (
+            (256, 4, 1, 1), (257, 4, 1, height), (258, 3, 1, 8), (262, 3, 1, 1),
+            (273, 4, height, 8), (278, 4, 1, 1), (279, 4, height, 8 + 4 * height),
+        )
+    )  # fmt: skip
+    size = 2 + len(entries) + 4
+    directories = b"".join(
+        struct.pack("<H", 7)
+        + entries
+        + struct.pack("<I", start + page * size if page < pages else 0)
+        for page in range(1, pages + 1)
+    )
+    data = b"II*\0" + struct.pack("<I", start) + lists + directories
+    tracemalloc.start()
+    found = inspect(memoryview(data))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found.layouts) == pages
+    assert kept < 2**20
+    assert decode(memoryview(data), found.layouts[-1]).shape == (height, 1, 1)
