@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from scanside.discretion import refusing
 from scanside.errors import ExtraNotInstalledError, InputError
 from scanside.preprocess import Window
+from scanside.readers.dicom.meta import broken_off, check_meta
 from scanside.readers.dicom.values import integer, item, number, numbers, text, texts
 from scanside.readers.dicom.whole import Encoding, pixel_data_whole
 
@@ -40,17 +41,7 @@ MAX_FRAMES: Final = 4096
 
 _PREFIX: Final = b"DICM"
 _PREFIX_AT: Final = 128
-_DATA_AT: Final = 132
-_META_GROUP: Final = b"\x02\x00"
-_USUAL: Final = b"\x02\x00\x00\x00UL"
-"""How meta information begins that pydicom reads as explicit little endian, and only so."""
-
-_GROUP_LENGTH: Final = 0x00020000
-_SYNTAX: Final = 0x00020010
-_COMMAND_GROUP: Final = b"\x00\x00"
-_GROUP_BYTES: Final = 2
 _DESCRIBING_PIXELS: Final = 0x0028
-_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
 
 class Sop:
@@ -171,7 +162,7 @@ def _parse(data: bytes, source: str, *, pixels: bool) -> tuple[Dataset, int]:
         raise InputError(f"{source}: this is no DICOM file", accepted="files of DICOM PS3.10")
     buffer = io.BytesIO(data)
     with refusing(source, "the file"):
-        _check_meta(buffer, source)
+        check_meta(buffer, source)
         buffer.seek(0)
         dataset: Dataset = pydicom.dcmread(buffer, stop_before_pixels=not pixels)
         at = buffer.tell()
@@ -181,7 +172,7 @@ def _parse(data: bytes, source: str, *, pixels: bool) -> tuple[Dataset, int]:
             "PixelData" not in dataset if pixels else _lacks_pixels(dataset, data, at)
         )
     if lost:
-        raise _broken_off(source)
+        raise broken_off(source)
     return dataset, at
 
 
@@ -213,10 +204,10 @@ def load_pixels(data: bytes, header: Header) -> Dataset:
     with refusing(source, "the pixel data"):
         encoding = _encoding(header.dataset)
         if not pixel_data_whole(data, header.pixels_at, encoding):
-            raise _broken_off(source)
+            raise broken_off(source)
         found = read_dataset(buffer, encoding.implicit, encoding.little)
         if "PixelData" not in found:
-            raise _broken_off(source)
+            raise broken_off(source)
         dataset = header.dataset.group_dataset(_DESCRIBING_PIXELS)
         dataset.update(found)
         dataset.file_meta = header.dataset.file_meta
@@ -259,58 +250,6 @@ def _lacks_pixels(dataset: Dataset, data: bytes, at: int) -> bool:
 def _encoding(dataset: Dataset) -> Encoding:
     implicit, little = dataset.original_encoding
     return Encoding(implicit=bool(implicit), little=little is not False)
-
-
-def _broken_off(source: str) -> InputError:
-    return InputError(
-        f"{source}: the file breaks off, or holds no pixel data", accepted="whole files"
-    )
-
-
-def _check_meta(file: io.BytesIO, source: str) -> None:
-    """Refuse a file by its meta information, read as pydicom will read it: whatever it holds."""
-    if _transfer_syntax(file, source) == _DEFLATED:
-        # pydicom inflates at once and without a limit.
-        raise InputError(
-            f"{source}: the dataset is deflated",
-            accepted="datasets that are not compressed as a whole",
-            remedy="convert it with: dcmconv +te IN OUT",
-        )
-    if file.read(_GROUP_BYTES) == _COMMAND_GROUP:
-        raise InputError(
-            f"{source}: the file holds the command of a message (group 0000)",
-            accepted="files of DICOM PS3.10, whose datasets begin at group 0004 or after it",
-        )
-
-
-def _transfer_syntax(file: io.BytesIO, source: str) -> str:
-    """Return the TransferSyntaxUID, empty where there is none; leave the file at the dataset."""
-    from pydicom.filereader import _read_file_meta_info, read_dataset
-
-    file.seek(_DATA_AT)
-    begins = file.read(len(_USUAL))
-    file.seek(_DATA_AT)
-    if begins == _USUAL:
-        found = read_dataset(
-            file,
-            is_implicit_VR=False,
-            is_little_endian=True,
-            stop_when=_beyond_meta,
-            specific_tags=[_GROUP_LENGTH, _SYNTAX],
-        )
-        first, syntax = found.get_item(_GROUP_LENGTH), found.get_item(_SYNTAX)
-        if first is not None and syntax is not None and (first.VR, syntax.VR) == ("UL", "UI"):
-            return (syntax.value or b"").decode("latin-1").strip("\0 ")
-        file.seek(_DATA_AT)
-    # pydicom itself makes out what this is; it takes twice as long.
-    meta = _read_file_meta_info(file)
-    if begins.startswith(_META_GROUP) and not meta:  # dropped as a dataset is
-        raise _broken_off(source)
-    return text(meta, "TransferSyntaxUID")
-
-
-def _beyond_meta(tag: int, _: str | None, __: int) -> bool:
-    return tag >> 16 != _GROUP_LENGTH >> 16
 
 
 def _frames(dataset: Dataset, sop_class: str, source: str) -> tuple[Frame, ...]:
