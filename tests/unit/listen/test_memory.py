@@ -8,13 +8,14 @@ import sys
 import pytest
 
 _GROWTH = """
+import os
 import sys
 import numpy as np
 from pathlib import Path
 from scanside.listen.memory import give_back_memory
 
 def resident_mb():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 if sys.argv[1] == "given back" and not give_back_memory():
     sys.exit("no mallopt")
