@@ -92,13 +92,21 @@ def storm(
     return {**judged, "kills": killed, "sendings": sum(sent), "exit_code": code, "status": status}
 
 
+def dcmtk_storescu() -> str | None:
+    """Return DCMTK's program; pynetdicom brings another one of this name into its environment."""
+    return shutil.which("storescu", path="/usr/bin:/usr/local/bin")
+
+
 def _scan(port: int, folders: list[Path], sent: list[int], number: int) -> None:
     """Send each study until the node has accepted all of it."""
+    storescu = dcmtk_storescu()
+    if storescu is None:
+        raise RuntimeError("storescu is not installed: apt-get install dcmtk")
     for folder in folders:
         while True:
             sent[number] += 1
             ended = subprocess.run(
-                ["storescu", "-aet", "SCANNER", "-aec", "SCANSIDE", "-to", "10", "-td", "30",
+                [storescu, "-aet", "SCANNER", "-aec", "SCANSIDE", "-to", "10", "-td", "30",
                  "+sd", "+r", "127.0.0.1", str(port), folder],
                 check=False, capture_output=True,
             )  # fmt: skip

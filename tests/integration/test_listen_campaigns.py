@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ pytest.importorskip("prometheus_client", reason="needs the dicom extra")
 from node.place import MADE_UP, NodeProcess, Orthanc
 from node_hostile import hostile
 from node_soak import Size, soak
-from node_storm import storm
+from node_storm import dcmtk_storescu, storm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +33,7 @@ pytestmark = [
 def test_nothing_is_lost_when_the_node_is_killed_and_the_pacs_is_away(tmp_path: Path) -> None:
     if Orthanc.program() is None:
         pytest.skip("Orthanc is not installed: apt-get install orthanc")
-    if shutil.which("storescu", path="/usr/bin:/usr/local/bin") is None:
+    if dcmtk_storescu() is None:
         pytest.skip("storescu is not installed: apt-get install dcmtk")
     found = storm(tmp_path, studies=4, slices=5, associations=2, kills=3, backend=MADE_UP, seed=1)
     assert (found["lost"], found["twice"], found["exit_code"]) == (0, 0, 0)

@@ -6,7 +6,7 @@ import hashlib
 import socket
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -172,8 +172,8 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 def state(folder: Path) -> SpoolStatus:
     """What a spool holds."""
-    with closing(read_only(folder)) as connection:
-        return read_status(lambda query: connection.execute(query).fetchall())
+    with read_only(folder) as read:
+        return read_status(read)
 
 
 def tried(folder: Path) -> DestinationStatus:

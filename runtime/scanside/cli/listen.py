@@ -72,11 +72,8 @@ def status(*, file: Path, form: str) -> None:
     from scanside.listen.status import read_status
     from scanside.listen.store import read_only
 
-    connection = read_only(Path(_read(file).spool.folder))
-    try:
-        found = read_status(lambda query: connection.execute(query).fetchall())
-    finally:
-        connection.close()
+    with read_only(Path(_read(file).spool.folder)) as read:
+        found = read_status(read)
     click.echo(msgspec.json.encode(found).decode() if form == "json" else status_text(found))
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -186,8 +186,8 @@ class Node:
     def _watch(self) -> None:
         def status() -> dict[str, float]:
             # A connection of its own: to count all rows holds up no answer.
-            with closing(read_only(self._store.folder)) as connection:
-                found = read_status(lambda query: connection.execute(query).fetchall(), self._now)
+            with read_only(self._store.folder) as read:
+                found = read_status(read, self._now)
             return {
                 "waiting": found.studies["receiving"] + found.studies["processing"],
                 "failed": found.studies["failed"],

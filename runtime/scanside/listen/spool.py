@@ -23,6 +23,7 @@ from scanside.listen.store import RECEIVED, RESULTS, SpoolFullError
 from scanside.privatefile import replace_file
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
     from pathlib import Path
 
@@ -132,7 +133,7 @@ class Spool:
         now = self._now()
         with self._store.transaction() as cursor:
             former = cursor.execute(
-                "SELECT file, size, sha256 FROM instance WHERE sop_instance_uid = ?",
+                "SELECT file, size, sha256, study_uid FROM instance WHERE sop_instance_uid = ?",
                 (received.sop_instance_uid,),
             ).fetchone()
             if former is not None and former[2] == received.sha256:
@@ -150,27 +151,35 @@ class Spool:
                 ),
             )
             if received.study_uid is not None:
-                cursor.execute(
-                    # A study with a result, or that failed, begins anew: what comes later counts.
-                    # One that comes without a pause is looked at by its deadline all the same.
-                    """
-                    INSERT INTO study VALUES (:uid, 'receiving', 1, :now, :now, :due, 0, NULL)
-                    ON CONFLICT (uid) DO UPDATE SET
-                        first_received = iif(state IN ('done', 'failed'), :now, first_received),
-                        state = iif(state = 'processing', 'processing', 'receiving'),
-                        revision = revision + 1, last_received = :now,
-                        due = iif(state IN ('done', 'failed') OR first_received + :deadline <= :now,
-                                  :due, min(:due, first_received + :deadline)),
-                        failures = 0, reason = NULL
-                    """,
-                    {
-                        "uid": received.study_uid,
-                        "now": now,
-                        "due": now + self._rules.quiet_seconds,
-                        "deadline": self._rules.deadline_seconds,
-                    },
-                )
+                self._changed(cursor, received.study_uid, now)
+            if former is not None and former[3] not in {None, received.study_uid}:
+                self._changed(cursor, former[3], now)  # it has one object less
         return None if former is None else (former[0], former[1])
+
+    def _changed(self, cursor: sqlite3.Cursor, study_uid: str, now: float) -> None:
+        """Have a study looked at again, in a while.
+
+        One with a result, or that failed, begins anew: what comes later counts. One that comes
+        without a pause is looked at by its deadline all the same.
+        """
+        cursor.execute(
+            """
+            INSERT INTO study VALUES (:uid, 'receiving', 1, :now, :now, :due, 0, NULL)
+            ON CONFLICT (uid) DO UPDATE SET
+                first_received = iif(state IN ('done', 'failed'), :now, first_received),
+                state = iif(state = 'processing', 'processing', 'receiving'),
+                revision = revision + 1, last_received = :now,
+                due = iif(state IN ('done', 'failed') OR first_received + :deadline <= :now,
+                          :due, min(:due, first_received + :deadline)),
+                failures = 0, reason = NULL
+            """,
+            {
+                "uid": study_uid,
+                "now": now,
+                "due": now + self._rules.quiet_seconds,
+                "deadline": self._rules.deadline_seconds,
+            },
+        )
 
     def take(self, size: int) -> None:
         """Count bytes of a result that is about to be written.

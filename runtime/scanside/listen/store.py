@@ -6,13 +6,13 @@ import os
 import sqlite3
 import threading
 from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from scanside.errors import OutputError
 from scanside.listen.folder import check_private, claimed, make_private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = [
@@ -136,12 +136,8 @@ class Store:
                     if statement.strip():
                         cursor.execute(statement)
                 cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        elif version != SCHEMA_VERSION:
-            raise OutputError(
-                f"{self.folder}: the spool is of schema {version}",
-                accepted=f"schema {SCHEMA_VERSION}",
-                remedy="finish its work with the version of scanside that made it",
-            )
+        else:
+            _check_schema(self.folder, version)
 
     def _check_new(self) -> None:
         for name in (RECEIVED, RESULTS):
@@ -196,29 +192,52 @@ class Store:
 def _told(folder: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise  # a defect of scanside
+    except sqlite3.DatabaseError as error:
         # Python 3.10 has the message alone.
         kind = SpoolFullError if "is full" in str(error) else OutputError
         raise kind(f"{folder / 'spool.sqlite'}: {error}") from error
 
 
-def read_only(folder: Path) -> sqlite3.Connection:
+def _check_schema(folder: Path, version: int) -> None:
+    if version != SCHEMA_VERSION:
+        raise OutputError(
+            f"{folder}: the spool is of schema {version}",
+            accepted=f"schema {SCHEMA_VERSION}",
+            remedy="finish its work with the version of scanside that made it",
+        )
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
     """Open a spool beside the node that has it, for its state alone.
+
+    Yields
+    ------
+    callable
+        Returns the rows of a query.
 
     Raises
     ------
     OutputError
-        If there is no spool.
+        If there is no spool, if its schema is another version's, or if it can't be read.
     """
+    with _beside(folder, mode="ro") as connection:
+        yield lambda query: connection.execute(query).fetchall()
+
+
+@contextmanager
+def _beside(folder: Path, *, mode: Literal["ro", "rw"]) -> Iterator[sqlite3.Connection]:
     file = folder / "spool.sqlite"
     if not file.is_file():
         raise OutputError(
             f"{folder}: there is no spool", remedy="start the node: scanside listen --config FILE"
         )
-    try:
-        return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
-    except sqlite3.Error as error:
-        raise OutputError(f"{file}: {error}") from error
+    uri = f"{file.absolute().as_uri()}?mode={mode}"
+    with _told(folder), closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
+        _check_schema(folder, *connection.execute("PRAGMA user_version").fetchone())
+        yield connection
 
 
 def revive(folder: Path, now: float) -> tuple[int, int]:
@@ -239,23 +258,17 @@ def revive(folder: Path, now: float) -> tuple[int, int]:
     Raises
     ------
     OutputError
-        If there is no spool.
+        As for `read_only`.
     """
-    read_only(folder).close()
-    connection = sqlite3.connect(folder / "spool.sqlite", timeout=10)
-    try:
-        with connection:
-            objects = connection.execute(
-                "UPDATE delivery SET state = 'pending', refusals = 0, due = ? WHERE state = 'dead'",
-                (now,),
-            ).rowcount
-            studies = connection.execute(
-                "UPDATE study SET state = 'receiving', failures = 0, due = ?"
-                " WHERE state = 'failed'",
-                (now,),
-            ).rowcount
-    finally:
-        connection.close()
+    with _beside(folder, mode="rw") as connection, connection:
+        objects = connection.execute(
+            "UPDATE delivery SET state = 'pending', refusals = 0, due = ? WHERE state = 'dead'",
+            (now,),
+        ).rowcount
+        studies = connection.execute(
+            "UPDATE study SET state = 'receiving', failures = 0, due = ? WHERE state = 'failed'",
+            (now,),
+        ).rowcount
     return objects, studies
 
 

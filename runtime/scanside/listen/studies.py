@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from scanside.errors import OutputError
 from scanside.listen.spool import FAILURE_PAUSE, MOST_FAILURES, write_durably
 from scanside.listen.store import RESULTS
 from scanside.writers.dicom.context import Predecessor
@@ -81,21 +83,35 @@ class Studies:
         self._now: Final = now
 
     def claim(self) -> Claim | None:
-        """Take the study that has been due the longest; none if none is."""
+        """Take the study that has been due the longest; none if none is.
+
+        A study whose objects have all come again under another one is over; a result that it has
+        stays.
+        """
         now = self._now()
         with self._store.transaction() as cursor:
-            row = cursor.execute(
-                "SELECT uid, revision, first_received, last_received FROM study"
-                " WHERE state = 'receiving' AND due <= ? ORDER BY due LIMIT 1",
-                (now,),
-            ).fetchone()
-            if row is None:
-                return None
-            uid, revision, first, last = row
-            cursor.execute("UPDATE study SET state = 'processing' WHERE uid = ?", (uid,))
-            files = cursor.execute(
-                "SELECT file FROM instance WHERE study_uid = ? ORDER BY sop_instance_uid", (uid,)
-            ).fetchall()
+            files: list[tuple[str]] = []
+            while not files:
+                row = cursor.execute(
+                    "SELECT uid, revision, first_received, last_received FROM study"
+                    " WHERE state = 'receiving' AND due <= ? ORDER BY due LIMIT 1",
+                    (now,),
+                ).fetchone()
+                if row is None:
+                    return None
+                uid, revision, first, last = row
+                files = cursor.execute(
+                    "SELECT file FROM instance WHERE study_uid = ? ORDER BY sop_instance_uid",
+                    (uid,),
+                ).fetchall()
+                state = "processing" if files else "done"
+                cursor.execute("UPDATE study SET state = ? WHERE uid = ?", (state, uid))
+                if not files:
+                    cursor.execute(
+                        "DELETE FROM study WHERE uid = :uid"
+                        " AND NOT EXISTS (SELECT 1 FROM result WHERE study_uid = :uid)",
+                        {"uid": uid},
+                    )
             reports = cursor.execute(
                 "SELECT study_uid, series_uid, sop_class_uid, sop_instance_uid FROM object"
                 " JOIN result ON result.id = result_id WHERE study_uid = ? AND kind = 'sr'"
@@ -183,14 +199,30 @@ class Studies:
             If the disk fails.
         """
         fresh = not self._known(objects)
-        files = [self._keep(claim, encoded) for encoded in objects] if fresh else []
+        kept: list[tuple[EncodedObject, str]] = []
+        try:
+            for encoded in objects if fresh else ():
+                file = self._keep(claim, encoded)
+                kept.append((encoded, file))
+            self._finish(claim, outcome, kept)
+        except Exception:
+            # A commit may have failed when all was written; what that read can't tell is counted,
+            # and deleted, at the next start.
+            with suppress(OutputError):
+                if not self._known(objects):
+                    for encoded, file in kept:
+                        self._spool.remove(file, len(encoded.content))
+            raise
+        return fresh
+
+    def _finish(
+        self, claim: Claim, outcome: Outcome, kept: Sequence[tuple[EncodedObject, str]]
+    ) -> None:
         now = self._now()
         with self._store.transaction() as cursor:
-            if fresh:
+            if kept:
                 result = self._enter(cursor, claim, outcome, now)
-                for encoded, file in sorted(
-                    zip(objects, files, strict=True), key=lambda pair: pair[0].kind == "sr"
-                ):
+                for encoded, file in sorted(kept, key=lambda pair: pair[0].kind == "sr"):
                     self._post(cursor, result, encoded, file, now)
             cursor.execute(
                 "UPDATE study SET failures = 0, reason = NULL,"
@@ -199,7 +231,6 @@ class Studies:
                 " WHERE uid = :uid",
                 {"revision": claim.revision, "uid": claim.study_uid},
             )
-        return fresh
 
     def _known(self, objects: Sequence[EncodedObject]) -> bool:
         """Whether a result is there already: its UIDs are made of all that it depends on."""

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from scanside.discretion import discreet
-from scanside.errors import BackendError, DeviceLostError, ScansideError
+from scanside.errors import BackendError, DeviceLostError, OutputError, ScansideError
 
 if TYPE_CHECKING:
     import threading
@@ -126,6 +126,8 @@ class Worker:
         ------
         BackendError
             If the backend has failed too often in a row, or its device is lost.
+        OutputError
+            If the disk fails.
         """
         claim = self._studies.claim()
         if claim is None:
@@ -144,6 +146,8 @@ class Worker:
             self._errors += 1
             if self._errors >= _MOST_ERRORS or isinstance(error, DeviceLostError):
                 raise
+        except OutputError:
+            raise  # the disk's fault, not the study's: it is looked at again
         except ScansideError as error:
             self._failed(claim, error)
         else:

@@ -13,7 +13,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -192,8 +191,8 @@ def wait_idle(spool: Path, seconds: float) -> dict[str, Any]:
     measured.
     """
     end = time.monotonic() + seconds
-    with closing(read_only(spool)) as connection:
-        while not (found := read_status(lambda query: connection.execute(query).fetchall())).idle:
+    with read_only(spool) as read:
+        while not (found := read_status(read)).idle:
             if time.monotonic() > end:
                 raise RuntimeError(f"not idle after {seconds} s: {found}")
             time.sleep(0.2)

@@ -26,12 +26,14 @@ from scanside.errors import BackendError, DeviceLostError, OutputError
 from scanside.listen.config import parse_listen_config
 from scanside.listen.node import Node
 from scanside.listen.studies import Studies
+from scanside.listen.work import NotYet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from scanside.listen.studies import Claim
     from scanside.listen.work import Analysis
+
 
 pytestmark = LEFT_SOCKETS
 
@@ -104,24 +106,28 @@ def test_a_disk_that_fails_for_a_while_ends_nothing(
 ) -> None:
     port = free_port()
     monkeypatch.setattr("scanside.listen.node._DISK_PAUSE", 0.1)
-    real, asked = Studies.fail, list[str]()
+    real, tried = Studies.wait, [0]
 
-    def fail(studies: Studies, claim: Claim, reason: str) -> bool:
-        asked.append(reason)
-        if len(asked) == 1:
+    def wait(studies: Studies, claim: Claim, reason: str) -> None:
+        if tried[0] == 1:
             raise OutputError("database or disk is full")
-        return real(studies, claim, reason)
+        real(studies, claim, reason)
 
-    def analyse(claim: Claim) -> Analysis:
-        if not asked:
+    def analyse(claim: Claim) -> Analysis | NotYet:
+        tried[0] += 1
+        if tried[0] == 1:
+            return NotYet("not all of it is there")
+        if tried[0] == 2:
             raise OutputError("no space left")
         return analysed(claim)
 
-    monkeypatch.setattr(Studies, "fail", fail)
+    monkeypatch.setattr(Studies, "wait", wait)
     with running(configuration(tmp_path / "s", port=port), analyse):
         send(port, 1)
         until(lambda: state(tmp_path / "s").studies["done"] == 1)
-    assert '"disk fails","thread":"work"' in (tmp_path / "s" / "audit.jsonl").read_text()
+    audit = (tmp_path / "s" / "audit.jsonl").read_text()
+    assert audit.count('"disk fails","thread":"work"') == 2
+    assert "study failed" not in audit
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

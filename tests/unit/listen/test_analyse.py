@@ -136,6 +136,24 @@ def test_what_cannot_be_read_gets_no_report(analyst: Analyst, tmp_path: Path) ->
         analyst(claim([path], overdue=True))
 
 
+def test_a_study_with_an_object_that_cannot_be_read_is_not_complete(
+    analyst: Analyst, files: list[Path]
+) -> None:
+    """Whichever slices are left in all series: they would pass for a whole study."""
+    last: dict[str, Path] = {}
+    for path in sorted(files, key=lambda each: dcmread(each).ImagePositionPatient[2]):
+        last[dcmread(path).SeriesInstanceUID] = path
+    for path in last.values():
+        path.write_bytes(path.read_bytes()[:-1000])
+    waits = analyst(claim(files))
+    assert isinstance(waits, NotYet)
+    assert "3 of 18 objects can't be read: " in waits.reason
+    overdue = analyst(claim(files, overdue=True))
+    assert isinstance(overdue, Analysis)
+    assert overdue.outcome == "incomplete"
+    assert b"3 of 18 objects can't be read" in overdue.objects[0].content
+
+
 def test_made_up_results_stay_on_this_computer() -> None:
     text = """
 [node]

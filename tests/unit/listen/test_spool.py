@@ -5,6 +5,7 @@ import os
 import sqlite3
 import stat
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -149,13 +150,12 @@ def test_beside_the_node_a_spool_is_read_only_and_must_be_there(
     place: Place, tmp_path: Path
 ) -> None:
     place.receive("1.2.3")
-    connection = read_only(place.folder)
-    assert connection.execute("SELECT count(*) FROM instance").fetchone() == (1,)
-    with pytest.raises(Exception, match="readonly"):
-        connection.execute("DELETE FROM instance")
-    connection.close()
-    with pytest.raises(OutputError, match="there is no spool"):
-        read_only(tmp_path / "absent")
+    with read_only(place.folder) as read:
+        assert read("SELECT count(*) FROM instance") == [(1,)]
+    with pytest.raises(OutputError, match="readonly"), read_only(place.folder) as read:
+        read("DELETE FROM instance")
+    with pytest.raises(OutputError, match="there is no spool"), read_only(tmp_path / "absent"):
+        pass
     with pytest.raises(OutputError, match="there is no spool"):
         revive(tmp_path / "absent", 0.0)
 
@@ -284,3 +284,30 @@ def test_a_study_that_ends_the_process_again_and_again_lets_the_others_pass(plac
     assert place.store.read("SELECT uid, state FROM study") == [("1.3", "done"), ("1.2", "failed")]
     place.receive("1.2.5", study="1.2")
     assert place_due(place).study_uid == "1.2"
+
+
+def test_a_damaged_database_is_a_disk_that_failed(place: Place) -> None:
+    place.receive("1.2.1")
+    place.store.close()
+    file = place.folder / "spool.sqlite"
+    content = bytearray(file.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)  # the first page is whole
+    file.write_bytes(content)
+    store = Store(place.folder)
+    with pytest.raises(OutputError, match="malformed"):
+        store.read("SELECT * FROM instance")
+    store.close()
+    with pytest.raises(OutputError, match="malformed"), read_only(place.folder) as read:
+        read("SELECT * FROM study")
+    with pytest.raises(OutputError, match="malformed"):
+        revive(place.folder, 0.0)
+
+
+def test_a_spool_of_another_schema_is_not_looked_at(place: Place) -> None:
+    place.store.close()
+    with closing(sqlite3.connect(place.folder / "spool.sqlite")) as connection:
+        connection.execute("PRAGMA user_version = 9")
+    with pytest.raises(OutputError, match="schema 9"), read_only(place.folder):
+        pass
+    with pytest.raises(OutputError, match="schema 9"):
+        revive(place.folder, 0.0)

@@ -9,11 +9,15 @@ from scanside.listen.config import Purge, Retry
 from scanside.listen.outbox import Outbox, pause_after
 from scanside.listen.purge import purge
 from scanside.listen.show import status_text
+from scanside.listen.spool import write_durably
 from scanside.listen.status import read_status
 from scanside.listen.store import revive
 from spools import result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from spools import Place
 
 
@@ -295,3 +299,72 @@ def test_all_of_a_destination_waits_and_what_it_had_no_room_for_comes_last(place
     place.clock.now += 5.1
     assert outbox.due("pacs", 10) == [second, first]
     assert len(outbox.due("archive", 10)) == 1
+
+
+def test_a_study_that_an_object_left_is_looked_at_again(place: Place) -> None:
+    place.receive("1.2.1")
+    place.receive("1.2.2")
+    place.clock.now += 11
+    place.studies.finish(place.claimed(), "complete", result(1))
+    assert place.receive("1.2.2", b"y", study="1.9") == "replaced"
+    place.clock.now += 11
+    claims = {claim.study_uid: claim for claim in (place.claimed(), place.claimed())}
+    assert {uid: len(claim.files) for uid, claim in claims.items()} == {"1.2": 1, "1.9": 1}
+    assert claims["1.2"].current == result(1)[0].reference
+
+
+def test_a_study_that_all_objects_left_is_over(place: Place) -> None:
+    place.receive("1.2.1")
+    place.receive("1.2.1", b"y", study="1.9")
+    place.clock.now += 11
+    assert place.claimed().study_uid == "1.9"
+    assert place.studies.claim() is None
+    assert place.store.read("SELECT uid FROM study") == [("1.9",)]
+
+
+def test_a_result_stays_when_all_objects_left_its_study(place: Place) -> None:
+    place.receive("1.2.1")
+    place.clock.now += 11
+    place.studies.finish(place.claimed(), "complete", result(1))
+    place.receive("1.2.1", b"y", study="1.9")
+    place.clock.now += 11
+    assert place.claimed().study_uid == "1.9"
+    assert place.studies.claim() is None
+    assert place.store.read("SELECT state FROM study WHERE uid = '1.2'") == [("done",)]
+    assert due(place) == ["sr-1"]
+
+
+def test_a_result_that_could_not_be_kept_takes_no_room(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.receive("1.2.1")
+    place.clock.now += 11
+    claim, used, files = place.claimed(), place.spool.used, place.files()
+    with monkeypatch.context() as patch:
+        patch.setattr(place.studies, "_post", failing)
+        for _ in range(3):
+            with pytest.raises(OutputError):
+                place.studies.finish(claim, "complete", result(1, "seg", "sr"))
+    with monkeypatch.context() as patch:
+        patch.setattr("scanside.listen.studies.write_durably", failing_at(2))
+        with pytest.raises(OutputError):
+            place.studies.finish(claim, "complete", result(1, "seg", "sr"))
+    assert (place.spool.used, place.files()) == (used, files)
+    assert place.studies.finish(claim, "complete", result(1, "seg", "sr"))
+    assert due(place) == ["seg-1", "sr-1"]
+
+
+def failing(*_: object) -> None:
+    raise OutputError("the disk fails")
+
+
+def failing_at(number: int) -> Callable[[Path, bytes], None]:
+    """`write_durably`, which fails when it is called so many times."""
+    calls = iter(range(1, number))
+
+    def write(path: Path, content: bytes) -> None:
+        if next(calls, None) is None:
+            failing()
+        write_durably(path, content)
+
+    return write
