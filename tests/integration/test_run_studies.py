@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
+from pydicom import dcmread
+
 import studies
 from scanside_training.dicom.variants import BAD
 
@@ -299,3 +301,47 @@ def test_an_image_beside_a_study_is_a_study_of_its_own(run: Command, tmp_path: P
     assert [each["slices"] for each in both] == [1, len(IMAGES)]
     assert both[1:] == alone
     assert alone[0]["volume_ml"] > 0
+
+
+@pytest.mark.parametrize("left", [-300, 0])
+def test_a_series_that_lost_its_last_slice_is_not_a_whole_study(
+    run: Command, tmp_path: Path, left: int
+) -> None:
+    """Of each series the topmost file is cut, or empty as on a disk that was full."""
+    folder = studies.write(tmp_path / "study", IMAGES)
+    for series in {path.parent for path in folder.rglob("*") if path.is_file()}:
+        last = max(series.iterdir(), key=lambda path: float(dcmread(path).ImagePositionPatient[2]))
+        last.write_bytes(last.read_bytes()[:left])
+    done = run(folder, "--output", tmp_path / "out")
+    assert done.code == 3
+    assert [line["slices"] for line in done.records if line["type"] == "run"] == [4]
+    assert all(line["status"] == "rejected" for line in done.slices)
+    assert any("unreadable files" in line["reason"] for line in done.slices)
+    assert not list((tmp_path / "out").rglob("*.dcm"))
+
+
+def test_a_series_is_not_two_sequences(run: Command, tmp_path: Path) -> None:
+    folder = studies.write(tmp_path / "study", IMAGES)
+    one, other = sorted({path.parent for path in folder.rglob("*") if path.is_file()})[:2]
+    done = run("--pre", one, "--flair", one, "--post", other)
+    assert done.code == 2
+    assert "the same series was named as" in done.err
+
+
+def test_overwrite_does_not_remove_inputs(run: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(studies.write(tmp_path / "study", IMAGES), "--output", out).code == 0
+    inputs = studies.write(out / "dicom" / "mine", IMAGES)
+    before = sorted(path for path in inputs.rglob("*"))
+    done = run(inputs, "--output", out, "--overwrite")
+    assert done.code == 9
+    assert "among what --overwrite removes" in done.err
+    assert sorted(path for path in inputs.rglob("*")) == before
+
+
+def test_inputs_of_which_nothing_is_left_are_refused(run: Command, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("notes.txt", "none")
+    done = run(tmp_path / "a.zip")
+    assert done.code == 3
+    assert "there is no image and no study in the inputs (1 " in done.err

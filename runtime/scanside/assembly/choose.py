@@ -139,10 +139,27 @@ def choose(
         for sequence in FLAIR_FIRST:
             _pick(chosen, sequence, matches.get(sequence, []))
         _check_missing(chosen, fill=fill)
+        _check_readable(study)
     except InputError as error:
         chosen.error = error
         _add_unchosen(chosen, matches)
     return chosen
+
+
+def _check_readable(study: StudyFiles) -> None:
+    """Refuse a study beside whose files some can't be read.
+
+    They may be slices at an end of a series: what is left would pass for all of it.
+    """
+    if study.unreadable:
+        source, reason = study.unreadable[0]
+        raise refused(
+            "unreadable files",
+            f"{len(study.unreadable)} files beside its series cannot be read, the first of them"
+            f" {source.rpartition('/')[2]}: {reason}",
+            accepted="a study all of whose files can be read",
+            remedy="copy or export it again, or move away what is not of it",
+        )
 
 
 def place(candidate: Candidate) -> Placed:

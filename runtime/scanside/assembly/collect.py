@@ -38,10 +38,13 @@ class StudyFiles:
         same one.
     candidates
         Its series.
+    unreadable
+        Files beside those of its series that are not accepted, and why: as in `Collection`.
     """
 
     name: str
     candidates: list[Candidate] = field(default_factory=list)
+    unreadable: tuple[tuple[str, str], ...] = ()
 
 
 class Collection(NamedTuple):
@@ -107,12 +110,18 @@ class _Collector:
         """Return everything, grouped by study and series."""
         studies = [self._series(headers) for headers in self._dicom.values()]
         named = _named([study for study in (*studies, *self._nifti.values()) if study])
+        for study in named:
+            sources = (source for each in study.candidates for source in each.sources)
+            folders = {_folder(source) for source in sources}
+            study.unreadable = tuple(
+                file for file in self._unreadable if _folder(file[0]) in folders
+            )
         return Collection(named, dict(+self._left_out), tuple(self._unreadable))
 
     def _blob(self, blob: Blob, kind: str) -> None:
         with self._rejecting(blob.source):
             if kind == "NIfTI":
-                folder = blob.source.replace("\\", "/").rpartition("/")[0]
+                folder = _folder(blob.source)
                 self._nifti.setdefault(folder, []).append(NiftiCandidate(read_nifti(blob)))
             elif kind == "DICOM":
                 self._header(read_header(blob))
@@ -154,6 +163,10 @@ def _named(studies: list[list[Candidate]]) -> tuple[StudyFiles, ...]:
         number = taken[name]
         named.append(StudyFiles(name if number == 1 else f"{name} #{number}", candidates))
     return tuple(named)
+
+
+def _folder(source: str) -> str:
+    return source.replace("\\", "/").rpartition("/")[0]
 
 
 def _common(sources: list[str]) -> str:

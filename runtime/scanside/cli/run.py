@@ -18,21 +18,14 @@ from scanside.cli.options import backend_options, bundle_option, pin_option, sli
 from scanside.cli.progress import progress
 from scanside.cli.results import ResultOptions, StudyWriter, expected_forms, result_options
 from scanside.cli.sinks import Sinks
-from scanside.cli.studies import (
-    ChosenStudies,
-    ReadStudies,
-    analyse_studies,
-    choose_studies,
-    file_stem,
-    read_studies,
-)
+from scanside.cli.studies import analyse_studies, choose_studies, file_stem, read_studies
 from scanside.cli.studies import explain as explain_studies
 from scanside.cli.studyoptions import StudyOptions, named_series, study_options
+from scanside.cli.work import Work, discover_inputs
 from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, worst_exit_code
 from scanside.lanes import Analysed
 from scanside.pipeline import Pipeline
-from scanside.readers.discover import Discovery, discover
-from scanside.readers.image import STDIN, source_name
+from scanside.readers.image import source_name
 from scanside.records import RunResult, SliceResult
 from scanside.runner import Options, analyse_files
 from scanside.tally import Conclusion, Tally
@@ -47,6 +40,7 @@ if TYPE_CHECKING:
 
     from scanside.contract import Precision
     from scanside.preprocess import Window
+    from scanside.readers.discover import Discovery
     from scanside.study.grid import Spacing
     from scanside.study.model import Findings
     from scanside.study.volume import WindowRule
@@ -138,11 +132,12 @@ def run(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError("Missing argument 'INPUTS...'.")
     studies = StudyOptions(rules, fill_missing, series_window, named)
     if explain:
-        click.echo("\n".join(explain_studies(choose_studies(_discover(inputs).studies, studies))))
+        chosen = choose_studies(discover_inputs(inputs).studies, studies)
+        click.echo("\n".join(explain_studies(chosen)))
         return 0
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_interrupt())
-        found = _discover(inputs)
+        found = discover_inputs(inputs)
         results = ResultOptions(forms, uid_root, created)
         reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="scanside-studies"))
         # Studies are read beside bundle and models, whose loading leaves the interpreter free.
@@ -154,11 +149,13 @@ def run(  # noqa: PLR0913 - one parameter an option
             folder = None
             if output is not None:
                 folder = stack.enter_context(closing(OutputFolder(output, overwrite=overwrite)))
+                folder.check_apart((*found.paths, *named.values()))
             several = len(found.files) > 1 or bool(found.studies or named)
             pipeline = stack.enter_context(
                 Pipeline.open(opened, backend=backend, precision=precision, streaming=several)
             )
-            work = _Work(found, reading.result())
+            work = Work(found, reading.result())
+            work.check()
         job = _Job(
             output=folder,
             form=form or ("text" if sys.stdout.isatty() else "jsonl"),
@@ -187,48 +184,9 @@ def _check_output(
         raise click.UsageError("--note is for the page: give --page too")
 
 
-class _Work(NamedTuple):
-    """What a run is about.
-
-    Attributes
-    ----------
-    found
-        Image files, and what could not be looked at.
-    studies
-        Studies, the first of them read.
-    """
-
-    found: Discovery
-    studies: ReadStudies
-
-    @property
-    def chosen(self) -> ChosenStudies:
-        """Studies as far as their headers tell."""
-        return self.studies.chosen
-
-    @property
-    def slices(self) -> int:
-        """Files and slices of studies: as many slices as can be told before reading."""
-        return len(self.found.files) + self.chosen.slices
-
-    @property
-    def steps(self) -> int:
-        """Files, and studies, read or not: what progress is counted in."""
-        images, studies = self.found, self.chosen
-        return sum(map(len, (images.files, images.unreadable, studies.studies, studies.unreadable)))
-
-
-def _discover(inputs: tuple[Path, ...]) -> Discovery:
-    if Path("-") in inputs:
-        if len(inputs) > 1:
-            raise click.UsageError("- is one image on standard input: it can't be with others")
-        return Discovery((STDIN,), {})
-    return discover(inputs, studies=True) if inputs else Discovery((), {})
-
-
 def _execute(
     job: _Job,
-    work: _Work,
+    work: Work,
     bundle: Bundle,
     pipeline: Pipeline,
     writer: StudyWriter,

@@ -128,6 +128,7 @@ def choose_studies(files: Iterable[StudyFile], options: StudyOptions) -> ChosenS
     studies: list[Chosen] = []
     if options.named:
         named = {name: _only_series(path) for name, path in options.named.items()}
+        _check_different(named)
         study = StudyFiles(str(options.named["FLAIR"]), list(named.values()))
         studies.append(choose(study, rules, fill=options.fill, named=named))
     found = collect(files)
@@ -257,6 +258,19 @@ def file_stem(number: int) -> str:
 def _rejected(source: str, reason: str) -> Analysed:
     record = SliceResult(source=source, index=0, status="rejected", reason=reason)
     return Analysed(source, record, None)
+
+
+def _check_different(named: Mapping[str, Candidate]) -> None:
+    """Refuse a series that is named twice: FLAIR in the place of another one must be said."""
+    seen: dict[tuple[str, ...], str] = {}
+    for name, candidate in named.items():
+        other = seen.setdefault(candidate.sources, name)
+        if other != name:
+            raise UsageError(
+                f"{candidate.sources[0]}: the same series was named as {other} and as {name}",
+                accepted="a series for each sequence",
+                remedy="leave out the sequence that is missing, and give --fill-missing",
+            )
 
 
 def _only_series(path: Path) -> Candidate:

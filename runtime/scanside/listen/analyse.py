@@ -209,9 +209,4 @@ def _chosen(claim: Claim, rules: Rules, *, fill: bool) -> Chosen:
     if not found.studies:
         raise InputError(f"no object can be read: {found.unreadable[0][1]}")
     (study,) = found.studies  # one StudyInstanceUID is one study
-    chosen = choose(study, rules, fill=fill)
-    if found.unreadable and chosen.error is None:
-        # What is left might pass for a whole study of fewer slices.
-        number, (_, reason) = len(found.unreadable), found.unreadable[0]
-        chosen.error = InputError(f"{number} of {len(claim.files)} objects can't be read: {reason}")
-    return chosen
+    return choose(study, rules, fill=fill)

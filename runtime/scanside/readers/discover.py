@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,7 +17,7 @@ from scanside.readers.structure import ACCEPTED
 from scanside.records import FOLDERS, RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["IMAGE_SUFFIXES", "MASK_SUFFIX", "Discovery", "discover", "natural_key"]
 
@@ -61,6 +62,11 @@ class Discovery(NamedTuple):
     left_out: dict[str, int]
     unreadable: tuple[tuple[Path, str], ...] = ()
     studies: tuple[StudyFile, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Images, and files of studies."""
+        return (*self.files, *(file.path for file in self.studies))
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -120,6 +126,7 @@ class _Search:
         self.left_out: Counter[str] = Counter()
         self.unreadable: list[tuple[Path, str]] = []
         self._folders: set[_Identity] = set()
+        self._empty: list[os.DirEntry[str]] = []
         self._want_studies = studies
 
     def named(self, path: Path) -> None:
@@ -187,7 +194,9 @@ class _Search:
         self._folders.add(identity)
         if any(entry.name == RESULTS for entry in entries):
             entries = self._without_results(entries)
+        before = len(self.studies)
         images, folders = self._sort(entries, identity)
+        self._sort_empty(identity, tuple(islice(self.studies.values(), before, None)))
         stems = {_stem(name) for name in images}
         for name, key in images.items():
             stem = _stem(name)
@@ -222,9 +231,18 @@ class _Search:
                 self._unreadable(Path(entry.path), error)
         return images, folders
 
+    def _sort_empty(self, folder: _Identity, taken: Iterable[StudyFile]) -> None:
+        """Take what has lost its content among DICOM files as one: it is refused by name."""
+        if any(file.kind == "DICOM" for file in taken):
+            for entry in self._empty:
+                self._take(Path(entry.path), _entry_key(entry, folder), "DICOM")
+        else:
+            self.left_out["empty files"] += len(self._empty)
+        self._empty.clear()
+
     def _is_image(self, entry: os.DirEntry[str], folder: _Identity) -> bool:
         """Tell whether a file is an image; take it if it is of a study, else leave it out."""
-        named = entry.name[len(_stem(entry.name)) :].lower() in IMAGE_SUFFIXES
+        named = _suffix(entry.name) in IMAGE_SUFFIXES
         if named and not self._want_studies:
             return True
         head = _head(Path(entry.path))
@@ -234,6 +252,9 @@ class _Search:
             return False
         if named or recognise(head):
             return True
+        if not head:
+            self._empty.append(entry)
+            return False
         self.left_out[f"{describe(head)} files"] += 1
         return False
 
@@ -251,6 +272,10 @@ def _key(path: str | Path) -> _Key:
 def _stem(name: str) -> str:
     """Return a name without its suffix; as `Path.stem`, which is slow for 100,000 names."""
     return name.rpartition(".")[0] or name
+
+
+def _suffix(name: str) -> str:
+    return name[len(_stem(name)) :].lower()
 
 
 def _entry_key(entry: os.DirEntry[str], folder: _Identity) -> _Key:

@@ -33,6 +33,7 @@ Reason = Literal[
     "missing sequence",
     "ambiguous series",
     "pixel data",
+    "unreadable files",
 ]
 
 

@@ -14,7 +14,7 @@ from scanside.errors import OutputError
 from scanside.records import FOLDERS, RESULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -116,6 +116,26 @@ class OutputFolder:
     def close(self) -> None:
         """Let another run write to the folder."""
         os.close(self._lock)
+
+    def check_apart(self, inputs: Iterable[Path]) -> None:
+        """Refuse inputs that `clear` would remove.
+
+        Raises
+        ------
+        OutputError
+            If an input is one of the results of an earlier run, or lies in a folder of them.
+        """
+        earlier = [found.resolve() for found in self._earlier()]
+        if not earlier:
+            return
+        for path in inputs:
+            real = path.resolve()
+            if any(real == found or found in real.parents for found in earlier):
+                raise OutputError(
+                    f"{path} lies in {self.path}, among what --overwrite removes",
+                    accepted="inputs outside of the results of an earlier run",
+                    remedy="name another --output, or move the input away",
+                )
 
     def clear(self) -> None:
         """Remove the results of an earlier run; called once there is something to replace them."""

@@ -197,12 +197,13 @@ class _Text:
 def _finding(record: SliceResult) -> str:
     if record.status != "ok":
         return f"{record.status}: {record.reason}"
+    filled = f"; FLAIR stands in for {', '.join(record.filled)}" if record.filled else ""
     if not record.tumor:
-        return "no region found"
+        return f"no region found{filled}"
     area = f"{record.area_px:,} px"
     if record.area_mm2 is not None:
         area += f" = {record.area_mm2:,.0f} mm2"
-    return f"region of {area}"
+    return f"region of {area}{filled}"
 
 
 def _tail(text: str, width: int) -> str:

@@ -147,11 +147,11 @@ def test_a_study_with_an_object_that_cannot_be_read_is_not_complete(
         path.write_bytes(path.read_bytes()[:-1000])
     waits = analyst(claim(files))
     assert isinstance(waits, NotYet)
-    assert "3 of 18 objects can't be read: " in waits.reason
+    assert "3 files beside its series cannot be read" in waits.reason
     overdue = analyst(claim(files, overdue=True))
     assert isinstance(overdue, Analysis)
     assert overdue.outcome == "incomplete"
-    assert b"3 of 18 objects can't be read" in overdue.objects[0].content
+    assert b"3 files beside its series cannot be read" in overdue.objects[0].content
 
 
 def test_made_up_results_stay_on_this_computer() -> None:
