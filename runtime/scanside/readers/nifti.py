@@ -38,6 +38,9 @@ are taken as millimetres, as every viewer does."""
 
 _HEADER_1, _HEADER_2 = 348, 540
 _DEPTHS: Final = "uint8, int8, uint16, int16, uint32, int32, float32 and float64"
+_IN_THE_PATIENT: Final = frozenset({1, 2})
+"""NIFTI_XFORM_SCANNER_ANAT and NIFTI_XFORM_ALIGNED_ANAT of ``nifti1.h``; 3 to 5 are templates'."""
+
 _RIGHT_ANGLES: Final = 2e-3
 """Largest cosine between two axes, 0.1 degrees: NIfTI holds its affine in 32-bit floats, and
 converters round."""
@@ -164,16 +167,18 @@ def _shape(header: Nifti1Header, source: str) -> tuple[int, int, int]:
 
 def _affine(header: Nifti1Header, source: str) -> NDArray[np.float64]:
     matrix, code = header.get_sform(coded=True)
-    if not code:
+    if code not in _IN_THE_PATIENT:
+        # It may say where it lies in a template: those distances are not the patient's.
         matrix, code = header.get_qform(coded=True)
+    placed = code in _IN_THE_PATIENT
     unit = _MM.get(int(header["xyzt_units"]) & 0x07)
-    if not code or unit is None:
+    if not placed or unit is None:
         raise refused(
             "no geometry",
             f"{source}: the header places the voxels nowhere in the patient"
-            if not code
+            if not placed
             else f"{source}: the header's unit of length is unknown",
-            accepted="a qform or sform in metres, millimetres or micrometres",
+            accepted="a qform or sform of code 1 or 2 in metres, millimetres or micrometres",
             remedy="convert the series again from DICOM",
         )
     affine = np.asarray(matrix, np.float64)

@@ -73,6 +73,18 @@ def test_units_are_metres_and_micrometres_too(tmp_path: Path) -> None:
     assert read_nifti(blob).grid.spacing == pytest.approx((0.8, 0.9, 5.0), rel=1e-4)
 
 
+def test_where_a_file_lies_in_a_template_is_not_where_it_lies_in_the_patient(
+    tmp_path: Path,
+) -> None:
+    def change(header: Any) -> None:
+        header.set_qform(AFFINE, code=1)
+        header.set_sform(np.diag([2.0, 2.0, 2.0, 1.0]), code=4)
+
+    wanted = read_nifti(save(tmp_path / "a.nii")).grid
+    found = read_nifti(save(tmp_path / "b.nii", change=change)).grid
+    assert found.spacing == pytest.approx(wanted.spacing, rel=1e-5)
+
+
 def test_real_files(data_root: Path) -> None:
     folder = data_root / "readers" / "nifti"
     flair = folder / "niivue_FLAIR.nii.gz"
@@ -87,6 +99,10 @@ def _no_place(header: Any) -> None:
     header["sform_code"] = header["qform_code"] = 0
 
 
+def _template(header: Any) -> None:
+    header["sform_code"], header["qform_code"] = 4, 0
+
+
 def _shear(header: Any) -> None:
     header["srow_x"] = [-0.9, 0.3, 0, 90]
 
@@ -95,6 +111,7 @@ def _shear(header: Any) -> None:
     ("message", "change"),
     [
         ("no geometry: .*nowhere", _no_place),
+        ("no geometry: .*nowhere", _template),
         ("no geometry: .*right angles", _shear),
         ("no geometry: .*none of a volume", lambda h: h.__setitem__("srow_x", [np.nan] * 4)),
         ("no geometry: .*none of a volume", lambda h: h.__setitem__("srow_x", [0] * 4)),
