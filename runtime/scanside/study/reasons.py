@@ -21,6 +21,7 @@ Reason = Literal[
     "no geometry",
     "mixed orientations",
     "mixed matrices",
+    "duplicate instances",
     "duplicate positions",
     "missing positions",
     "varying spacing",

@@ -238,6 +238,26 @@ def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
     assert np.array_equal(assemble(choose(found.studies[0], RULES)).images, IMAGES)
 
 
+@pytest.mark.parametrize("differing", ["position", "pixels"])
+def test_files_of_one_instance_that_differ_are_refused(tmp_path: Path, differing: str) -> None:
+    import pydicom
+
+    studies.write(tmp_path, IMAGES)
+    first, *others = sorted((tmp_path / "series_2").iterdir())
+    uid = pydicom.dcmread(first).SOPInstanceUID
+    for path in others if differing == "position" else [first]:
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
+        if differing == "pixels":
+            dataset.PixelData = dataset.PixelData[::-1]
+            path = path.with_name("other.dcm")  # noqa: PLW2901
+        dataset.save_as(path)
+    found = collect(discover([tmp_path], studies=True).studies)
+    assert not found.left_out
+    with pytest.raises(InputError, match="duplicate instances: series 2"):
+        assemble(choose(found.studies[0], RULES))
+
+
 def test_a_series_on_the_flair_s_grid_is_preferred(tmp_path: Path) -> None:
     made = studies.plans(IMAGES)
     finer = replace(made[2], number=7, grid=replace(

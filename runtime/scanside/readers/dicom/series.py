@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scanside.discretion import refusing
+from scanside.errors import InputError
 from scanside.preprocess import Window
 from scanside.readers.dicom.header import slice_thickness
 from scanside.readers.dicom.pixels import decode_files
@@ -36,7 +37,7 @@ class Series:
     uid
         SeriesInstanceUID.
     headers
-        Its files, in the order in which they were found; each instance once.
+        Its files, in the order in which they were found, without copies.
     """
 
     uid: str
@@ -58,8 +59,17 @@ class Series:
         Raises
         ------
         InputError
-            As for `scanside.study.stack.stack`, and ``no geometry`` where a frame has none.
+            As for `scanside.study.stack.stack`, ``no geometry`` where a frame has none, and
+            ``duplicate instances`` where files that differ are one instance by their UID.
         """
+        named = [header.instance_uid for header in self.headers if header.instance_uid]
+        if len(set(named)) < len(named):
+            raise refused(
+                "duplicate instances",
+                f"{len(named)} files have {len(set(named))} SOPInstanceUIDs, yet differ",
+                accepted="a SOPInstanceUID for each, or copies with equal pixel data and place",
+                remedy="export the series again, or leave out the copies",
+            )
         planes = [_plane(header, frame) for header, frame, _ in self._frames()]
         with refusing(self.first.blob.source, "the slice thickness"):
             thickness = slice_thickness(self.first)
@@ -166,21 +176,34 @@ def group_series(headers: Sequence[Header]) -> tuple[list[Series], int]:
     Returns
     -------
     series
-        Each with every instance once.
+        Each without copies; a file that is no copy of the one whose SOPInstanceUID it has stays,
+        for `Series.stack` to refuse.
     copies
         How many files were instances that were there already.
     """
     found: dict[str, Series] = {}
-    seen: set[tuple[str, str]] = set()
+    seen: dict[tuple[str, str], Header] = {}
     copies = 0
     for header in headers:
-        if (header.series_uid, header.instance_uid) in seen:
-            copies += 1
-            continue
         if header.instance_uid:
-            seen.add((header.series_uid, header.instance_uid))
+            known = seen.setdefault((header.series_uid, header.instance_uid), header)
+            if known is not header and _same(known, header):
+                copies += 1
+                continue
         found.setdefault(header.series_uid, Series(header.series_uid)).headers.append(header)
     return list(found.values()), copies
+
+
+def _same(one: Header, other: Header) -> bool:
+    """Tell whether two files hold the same frames at the same places: by bytes, not decoded."""
+    if (one.frames, one.rows, one.columns, one.frame_of_reference_uid) != (
+        other.frames, other.rows, other.columns, other.frame_of_reference_uid,
+    ):  # fmt: skip
+        return False
+    try:
+        return one.blob.read()[one.pixels_at :] == other.blob.read()[other.pixels_at :]
+    except InputError:  # it has gone or changed since: nothing says that it was a copy
+        return False
 
 
 def _plane(header: Header, frame: Frame) -> Plane:
