@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -62,7 +62,8 @@ class Volume:
         The window that the file itself names, in intensities, the same for all slices; none where
         it names none or several.
     padding
-        The stored value that means no measurement (PixelPaddingValue); none where there is none.
+        The least and the greatest stored value that mean no measurement (PixelPaddingValue and
+        PixelPaddingRangeLimit, PS3.3 C.7.5.1.1.2); none where there is none.
     """
 
     stored: NDArray[np.generic]
@@ -70,7 +71,7 @@ class Volume:
     intercepts: NDArray[np.float64]
     grid: Grid
     declared: Window | None = None
-    padding: int | None = None
+    padding: tuple[int, int] | None = None
 
     @property
     def sha256(self) -> str:
@@ -79,6 +80,14 @@ class Volume:
         for part in (self.stored, self.slopes, self.intercepts):
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
+
+    def padded(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell which stored values mean no measurement, in an array of the same shape."""
+        if self.padding is None:
+            return np.zeros(stored.shape, np.bool_)
+        low, high = self.padding
+        found: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+        return found
 
     def intensities(self, number: int) -> NDArray[np.float64]:
         """Return a slice's intensities, float64 ``[rows, columns]``."""
@@ -161,7 +170,7 @@ def eight_bits(volume: Volume, window: Window) -> NDArray[np.uint8]:
     for number in range(len(out)):
         out[number] = apply_window(volume.intensities(number), window)
     if volume.padding is not None:
-        out[volume.stored == volume.padding] = 0
+        out[volume.padded(volume.stored)] = 0
     return out
 
 
@@ -174,9 +183,8 @@ def _distribution(volume: Volume) -> tuple[NDArray[np.float64], NDArray[np.int64
     for scale in _scales(volume):
         chosen = volume.stored[(volume.slopes == scale[0]) & (volume.intercepts == scale[1])]
         stored, number = _histogram(chosen)
-        if volume.padding is not None:
-            kept = stored != volume.padding
-            stored, number = stored[kept], number[kept]
+        kept = ~volume.padded(stored)
+        stored, number = stored[kept], number[kept]
         values.append(stored.astype(np.float64) * scale[0] + scale[1])
         counts.append(number)
     every, number = np.concatenate(values), np.concatenate(counts)

@@ -17,7 +17,8 @@ SLICES = studies.slices(6)[..., 1]
 
 
 def volume(stored: np.ndarray, *, slope: float = 1.0, intercept: float = 0.0,
-           declared: Window | None = None, padding: int | None = None) -> Volume:  # fmt: skip
+           declared: Window | None = None,
+           padding: tuple[int, int] | None = None) -> Volume:  # fmt: skip
     count = len(stored)
     grid = Grid(np.eye(4), stored.shape)
     return Volume(stored, np.full(count, slope), np.full(count, intercept), grid, declared, padding)
@@ -69,8 +70,8 @@ def test_slices_of_several_scales_share_one_window() -> None:
 def test_padding_is_black_and_counts_for_nothing() -> None:
     stored = SLICES.astype(np.int16) * 4
     padded = stored.copy()
-    padded[:, :5] = -32768
-    series = volume(padded, padding=-32768)
+    padded[:, :3], padded[:, 3:5] = -32768, -32000
+    series = volume(padded, padding=(-32768, -32000))
     window = choose_window(series)
     assert window == choose_window(volume(stored[:, 5:]))
     assert (eight_bits(series, window)[:, :5] == 0).all()
@@ -96,7 +97,11 @@ def test_the_hash_tells_values_and_scales_apart() -> None:
     [
         (volume(np.full((2, 3, 3), 7, np.int16)), "auto", "all values of the series are equal"),
         (volume(SLICES.astype(np.uint16)), "file", "names no window"),
-        (volume(np.full((2, 3, 3), 7, np.int16), padding=7), "auto", "every voxel .* is padding"),
+        (
+            volume(np.full((2, 3, 3), 7, np.int16), padding=(7, 7)),
+            "auto",
+            "every voxel .* is padding",
+        ),
     ],
 )
 def test_series_without_a_window_are_refused(series: Volume, rule: str, message: str) -> None:

@@ -12,7 +12,7 @@ from scanside.errors import InputError
 from scanside.preprocess import Window
 from scanside.readers.dicom.header import slice_thickness
 from scanside.readers.dicom.pixels import decode_files
-from scanside.readers.dicom.values import number, text
+from scanside.readers.dicom.values import has_value, integer, text
 from scanside.study.model import FrameReference
 from scanside.study.reasons import refused
 from scanside.study.stack import Plane, Stack, stack
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from pydicom import Dataset
 
     from scanside.readers.dicom.header import Frame, Header
 
@@ -163,11 +164,17 @@ class Series:
         windows = {frame.window for _, frame, _ in self._frames()}
         return windows.pop() if len(windows) == 1 else None
 
-    def _padding(self) -> int | None:
-        with refusing(self.first.blob.source, "PixelPaddingValue"):
-            found = {number(header.dataset, "PixelPaddingValue") for header in self.headers}
-        value = found.pop() if len(found) == 1 else None
-        return None if value is None else int(value)
+    def _padding(self) -> tuple[int, int] | None:
+        """Return the stored values that mean no measurement, the least and the greatest."""
+        with refusing(self.first.blob.source, "the padding value"):
+            found = {_padding(header.dataset) for header in self.headers}
+        if len(found) > 1:
+            raise refused(
+                "pixel data",
+                "slices differ in PixelPaddingValue or PixelPaddingRangeLimit",
+                accepted="one padding value or range a series",
+            )
+        return found.pop() if found else None
 
 
 def group_series(headers: Sequence[Header]) -> tuple[list[Series], int]:
@@ -225,3 +232,16 @@ def _plane(header: Header, frame: Frame) -> Plane:
             remedy="export the series from the scanner, not as screenshots or converted files",
         )
     return Plane(frame.position, frame.orientation, frame.spacing, (header.rows, header.columns))
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    keywords = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+    given = [keyword for keyword in keywords if has_value(dataset, keyword)]
+    ends = [end for keyword in given if (end := integer(dataset, keyword)) is not None]
+    if len(ends) < len(given) or given == ["PixelPaddingRangeLimit"]:
+        raise refused(
+            "pixel data",
+            "a PixelPaddingRangeLimit without a PixelPaddingValue, or one that is no whole number",
+            accepted="a padding value, alone or with the limit of its range",
+        )
+    return (min(ends), max(ends)) if ends else None

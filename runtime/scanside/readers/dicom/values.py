@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["integer", "item", "number", "numbers", "text", "texts"]
+__all__ = ["has_value", "integer", "item", "number", "numbers", "text", "texts"]
+
+
+def has_value(dataset: Dataset | None, keyword: str) -> bool:
+    """Tell whether an element is there and not empty, whatever its value is."""
+    return bool(_values(dataset, keyword))
 
 
 def texts(dataset: Dataset | None, keyword: str) -> tuple[str, ...]:
