@@ -67,3 +67,28 @@ def test_padding_of_some_slices_or_without_its_value_is_refused(
 
     with pytest.raises(InputError, match=r"pixel data: .*PixelPadding"):
         read(change)
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+@pytest.mark.parametrize("value", [None, "", "n/a"])
+def test_a_scale_that_a_slice_lacks_or_that_is_no_number_is_refused(
+    read: Callable[..., Volume], keyword: str, value: str | None
+) -> None:
+    def change(dataset: Dataset, at: int) -> None:
+        if at == 3:
+            del dataset[keyword]
+            if value is not None:
+                # as text of another kind, since pydicom would not write such a number
+                dataset.add_new(keyword, "LO", value)
+
+    with pytest.raises(InputError, match=f"pixel data: .*{keyword}"):
+        read(change)
+
+
+def test_a_series_without_any_scale_has_stored_values(read: Callable[..., Volume]) -> None:
+    def change(dataset: Dataset, _: int) -> None:
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+
+    volume = read(change)
+    assert (volume.slopes == 1).all()
+    assert (volume.intercepts == 0).all()

@@ -7,6 +7,7 @@ Classic files hold a frame each; enhanced ones hold many, whose geometry lies in
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,7 +15,7 @@ from scanside.discretion import refusing
 from scanside.errors import ExtraNotInstalledError, InputError
 from scanside.preprocess import Window
 from scanside.readers.dicom.meta import broken_off, check_meta
-from scanside.readers.dicom.values import integer, item, number, numbers, text, texts
+from scanside.readers.dicom.values import has_value, integer, item, number, numbers, text, texts
 from scanside.readers.dicom.whole import Encoding, pixel_data_whole
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Frame(NamedTuple):
     spacing
         PixelSpacing: between rows, between columns.
     slope, intercept
-        Of the modality's scale; 1 and 0 where absent.
+        Of the modality's scale; none where absent, NaN where what is there is no number.
     window
         The linear window as lowest and highest intensity shown; none where there is none.
     """
@@ -79,8 +80,8 @@ class Frame(NamedTuple):
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
-    slope: float
-    intercept: float
+    slope: float | None
+    intercept: float | None
     window: Window | None
 
 
@@ -284,16 +285,20 @@ def _enhanced(number_: int, own: Dataset | None, shared: Dataset | None) -> Fram
 def _frame(number_: int | None, group: Callable[[str], Dataset | None]) -> Frame:
     """Describe a frame; `group` gives the dataset that holds a functional group's elements."""
     scale = group("PixelValueTransformationSequence")
-    slope, intercept = number(scale, "RescaleSlope"), number(scale, "RescaleIntercept")
     return Frame(
         number=number_,
         position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),
         orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
         spacing=numbers(group("PixelMeasuresSequence"), "PixelSpacing", 2),
-        slope=1.0 if slope is None else slope,
-        intercept=0.0 if intercept is None else intercept,
+        slope=_scale(scale, "RescaleSlope"),
+        intercept=_scale(scale, "RescaleIntercept"),
         window=_window(group("FrameVOILUTSequence")),
     )
+
+
+def _scale(dataset: Dataset | None, keyword: str) -> float | None:
+    value = number(dataset, keyword)
+    return math.nan if value is None and has_value(dataset, keyword) else value
 
 
 def slice_thickness(header: Header) -> float | None:

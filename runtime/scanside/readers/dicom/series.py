@@ -104,13 +104,9 @@ class Series:
                 f"{ordered.grid.shape} slices, rows and columns",
                 accepted=f"up to {MAX_VOXELS:,} voxels a series",
             )
-        frames = self._frames()
         inverted = self._inverted()
         sign = -1.0 if inverted else 1.0
-        scales = sign * np.array([[frames[at][1].slope, frames[at][1].intercept]
-                                  for at in ordered.order])  # fmt: skip
-        if not scales[:, 0].all():
-            raise refused("pixel data", "RescaleSlope is 0", accepted="a slope that is not 0")
+        scales = sign * self._scales()[list(ordered.order)]
         window = self._window()
         if window is not None and inverted:
             window = Window(-window.high, -window.low)
@@ -127,6 +123,28 @@ class Series:
         return [
             (header, frame, at) for at, header in enumerate(self.headers) for frame in header.frames
         ]
+
+    def _scales(self) -> NDArray[np.float64]:
+        """Return slope and intercept of each frame, ``[frames, 2]``; 1 and 0 where none has any."""
+        frames = [frame for _, frame, _ in self._frames()]
+        scales = np.empty((len(frames), 2))
+        for column, (name, absent, values) in enumerate((
+            ("RescaleSlope", 1.0, [frame.slope for frame in frames]),
+            ("RescaleIntercept", 0.0, [frame.intercept for frame in frames]),
+        )):  # fmt: skip
+            given = [value for value in values if value is not None]
+            if len(given) not in (0, len(values)):
+                raise refused(
+                    "pixel data",
+                    f"{len(given)} of {len(values)} slices have a {name}",
+                    accepted="a scale for every slice, or for none",
+                )
+            scales[:, column] = given or absent
+            if not np.isfinite(scales[:, column]).all():
+                raise refused("pixel data", f"a {name} is no number", accepted="numbers")
+        if not scales[:, 0].all():
+            raise refused("pixel data", "RescaleSlope is 0", accepted="a slope that is not 0")
+        return scales
 
     def _stored(self, ordered: Stack) -> NDArray[np.generic]:
         """Decode file after file into one array in the stack's order."""
