@@ -92,3 +92,12 @@ def test_a_series_without_any_scale_has_stored_values(read: Callable[..., Volume
     volume = read(change)
     assert (volume.slopes == 1).all()
     assert (volume.intercepts == 0).all()
+
+
+def test_a_table_of_values_is_refused(read: Callable[..., Volume]) -> None:
+    def change(dataset: Dataset, at: int) -> None:
+        if at == 3:
+            dataset.ModalityLUTSequence = [pydicom.Dataset()]
+
+    with pytest.raises(InputError, match="pixel data: a ModalityLUTSequence"):
+        read(change)

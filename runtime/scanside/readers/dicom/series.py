@@ -126,6 +126,12 @@ class Series:
 
     def _scales(self) -> NDArray[np.float64]:
         """Return slope and intercept of each frame, ``[frames, 2]``; 1 and 0 where none has any."""
+        if any("ModalityLUTSequence" in header.dataset for header in self.headers):
+            raise refused(
+                "pixel data",
+                "a ModalityLUTSequence gives the values' meaning by a table",
+                accepted="RescaleSlope and RescaleIntercept, or stored values",
+            )
         frames = [frame for _, frame, _ in self._frames()]
         scales = np.empty((len(frames), 2))
         for column, (name, absent, values) in enumerate((
