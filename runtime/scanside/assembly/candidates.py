@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scanside.assembly.rules import Attributes
 from scanside.discretion import refusing
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from scanside.study.volume import Volume
 
 __all__ = ["Candidate", "DicomCandidate", "NiftiCandidate", "is_own_result"]
+
+
+_NO_AGENT: Final = frozenset({"NONE", "NO", "N/A"})
+"""What is entered as ContrastBolusAgent where none was given."""
 
 
 class Candidate(Protocol):
@@ -179,7 +183,10 @@ def _attributes(header: Header) -> Attributes:
     modifier = group("MRModifierSequence")
     inversion = "InversionTimes" if header.enhanced else "InversionTime"
     usage = group("ContrastBolusUsageSequence") if header.enhanced else None
-    agent = text(dataset, "ContrastBolusAgent") or item(dataset, "ContrastBolusAgentSequence")
+    named = text(dataset, "ContrastBolusAgent").strip()
+    if named.upper() in _NO_AGENT:
+        named = ""
+    agent = named or item(dataset, "ContrastBolusAgentSequence")
     if text(usage, "ContrastBolusAgentAdministered").upper() == "NO":
         agent = None
     described = (text(dataset, "SeriesDescription"), text(dataset, "ProtocolName"))

@@ -19,6 +19,9 @@ __all__ = ["Attributes", "Exclude", "Rules", "Take", "load_rules"]
 
 _SEPARATORS: Final = re.compile(r"[\s_\-./^]+")
 
+_MINUS: Final = re.compile(r"\+/?-|(?<=\s)-(?=(?:c|gd|gad\w*|km)\b)", re.IGNORECASE)
+"""A dash that means something: that there was no agent, or that both are there."""
+
 _REMEDY: Final = "see scanside/assembly/rules.toml, the rules that ship, for every field"
 
 _Range = Annotated[tuple[float, float], Meta(description="lowest and highest")]
@@ -173,4 +176,4 @@ def load_rules(path: Path | None = None) -> Rules:
 
 
 def _plain(text: str) -> str:
-    return _SEPARATORS.sub(" ", text).strip().lower()
+    return _SEPARATORS.sub(" ", _MINUS.sub(" minus ", text)).strip().lower()

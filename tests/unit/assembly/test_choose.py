@@ -51,6 +51,52 @@ def test_the_rules_that_ship_know_usual_names(description: str, sequence: str | 
 
 
 @pytest.mark.parametrize(
+    ("description", "sequence"),
+    [
+        ("AX T1 W/O GAD", "pre-contrast"), ("AX T1 NO GAD", "pre-contrast"),
+        ("t1_tse_tra_vor_KM", "pre-contrast"), ("T1 sans gado", "pre-contrast"),
+        ("T1 avant gado", "pre-contrast"), ("T1 before Gd", "pre-contrast"),
+        ("T1 SIN GD", "pre-contrast"), ("T1 NO GD", "pre-contrast"),
+        ("T1 pre Gd", "pre-contrast"), ("T1 noncontrast", "pre-contrast"),
+        ("T1 MPRAGE POSTOP", "pre-contrast"), ("post op T1", "pre-contrast"),
+        ("t1 post op w/o", "pre-contrast"), ("T1 posterior fossa", "pre-contrast"),
+        ("t1_mprage_sag", "pre-contrast"), ("T1 PRE-OP", "pre-contrast"),
+        ("T1 PRE-OP POST GD", "post-contrast"), ("T1 precentral post gd", "post-contrast"),
+        ("AX T1 W/ CONTRAST", "post-contrast"), ("T1 +GD", "post-contrast"),
+        ("T1 post", "post-contrast"), ("T1 c+", "post-contrast"), ("T1 KM", "post-contrast"),
+        ("t1_tse_tra_nach_KM", "post-contrast"), ("t1-gd", "post-contrast"),
+        ("POST GAD AX T1", "post-contrast"), ("ce-gadolinium_T1w", "post-contrast"),
+        ("T1 -GD", None), ("T1 +/- GD", None), ("T1 W/WO GAD", None), ("T1 pre + post", None),
+        ("T1 with and without contrast", None), ("T1 POST GD / T1 W/O GD", None),
+        ("AX FLAIR / BRAIN W/WO", "FLAIR"), ("AX FLAIR pre post", "FLAIR"),
+    ],
+)  # fmt: skip
+def test_contrast_is_what_the_name_says_and_never_guessed(
+    description: str, sequence: str | None
+) -> None:
+    attributes = Attributes(description=description)
+    taken = None if RULES.excluded(attributes) else RULES.taken(attributes)
+    assert (None if taken is None else taken[1].sequence) == sequence
+
+
+@pytest.mark.parametrize(
+    ("named", "agent"),
+    [("NONE", False), ("no", False), ("N/A", False), ("", False), ("Gadovist", True)],
+)
+def test_an_agent_called_none_is_none(tmp_path: Path, named: str, agent: bool) -> None:  # noqa: FBT001
+    import pydicom
+
+    studies.write(tmp_path, IMAGES)
+    for path in (tmp_path / "series_1").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.ContrastBolusAgent = named
+        dataset.save_as(path)
+    (study,) = collect(discover([tmp_path], studies=True).studies).studies
+    found = [one.attributes.agent for one in study.candidates if one.label == "series 1"]
+    assert found == [agent]
+
+
+@pytest.mark.parametrize(
     ("attributes", "reason"),
     [
         (Attributes(description="3-plane localizer"), "localizer"),
