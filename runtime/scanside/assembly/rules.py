@@ -128,7 +128,7 @@ class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes
     ----------
     body_parts
-        Accepted values of BodyPartExamined, besides none.
+        Accepted values of BodyPartExamined, besides none; in either case of letters.
     exclude, take
         In order: the first that holds counts.
     """
@@ -141,7 +141,7 @@ class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def excluded(self, attributes: Attributes) -> tuple[Reason, str] | None:
         """Say why a series is left out, if it is."""
         part = attributes.body_part.upper()
-        if part and re.sub("[^A-Z]", "", part) not in self.body_parts:
+        if part and re.sub("[^A-Z]", "", part) not in map(str.upper, self.body_parts):
             return "wrong body part", "BodyPartExamined is not among those of the rules"
         for rule in self.exclude:
             if rule.hold(attributes):

@@ -116,6 +116,18 @@ def test_what_the_rules_leave_out(attributes: Attributes, reason: str | None) ->
     assert (None if excluded is None else excluded[0]) == reason
 
 
+@pytest.mark.parametrize("recorded", ["HEAD", "Head", "head"])
+def test_body_parts_are_compared_without_case(tmp_path: Path, recorded: str) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        "schema = 'scanside.series-rules/1'\nbody_parts = ['Head']\n"
+        "[[take]]\nsequence = 'FLAIR'\nname = ''\n"
+    )
+    rules = load_rules(path)
+    assert rules.excluded(Attributes(body_part=recorded)) is None
+    assert rules.excluded(Attributes(body_part="KNEE")) is not None
+
+
 def test_times_tell_where_names_do_not() -> None:
     flair = Attributes(scanning_sequence="SE\\IR", repetition_time_ms=9000, echo_time_ms=120,
                        inversion_time_ms=2500)  # fmt: skip
