@@ -38,7 +38,8 @@ def read_toml(path: Path, kind: type[T], *, what: str, remedy: str) -> T:
         If the file can't be read, is no TOML or is not of that kind.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        # Windows editors begin a file with a byte order mark, which TOML does not know.
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{what} {path} could not be read: {error}") from error
     try:

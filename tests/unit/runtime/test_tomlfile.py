@@ -21,6 +21,12 @@ def test_a_file_becomes_the_structure(tmp_path: Path) -> None:
     assert read_toml(path, Outer, what="the rules", remedy="") == Outer([Inner(3)])
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[[phases]]\nside = 3\n", encoding="utf-8-sig")
+    assert read_toml(path, Outer, what="the rules", remedy="") == Outer([Inner(3)])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
