@@ -69,10 +69,11 @@ class Dataset(NamedTuple):
 
 
 class _Checked(NamedTuple):
-    """A slice after decoding: what it is, the hash of its pixels, or what is wrong with it."""
+    """A slice after decoding: what it is, its hashes, or what is wrong with it."""
 
     item: DatasetSlice | None
-    digest: str = ""
+    pixels: str = ""
+    with_mask: str = ""
     blank: bool = False
     problem: str = ""
 
@@ -150,20 +151,25 @@ def _check(folder: Path, found: Found) -> _Checked:
         return _Checked(None, problem=f"the mask of {name} is {sizes[0]}, the image {sizes[1]}")
     digest = hashlib.sha256(f"{image.shape[1]}x{image.shape[0]}\n".encode())
     digest.update(image.data)
+    pixels = digest.hexdigest()
     digest.update(mask.data)
     return _Checked(
         item._replace(tumor_px=int(mask.sum(dtype=np.int64))),
+        pixels,
         digest.hexdigest(),
         blank=bool(image.max() == image.min()),
     )
 
 
 def _shared_between_patients(checked: list[_Checked]) -> list[str]:
-    """Name the slices that two patients have in common: they would leak across a split."""
+    """Name the slices that two patients have in common: they would leak across a split.
+
+    The masks may differ: two people may have outlined the same slice.
+    """
     owners: defaultdict[str, set[str]] = defaultdict(set)
-    for item, digest, blank, _ in checked:
+    for item, pixels, _, blank, _ in checked:
         if item is not None and not blank:
-            owners[digest].add(item.patient)
+            owners[pixels].add(item.patient)
     pairs: defaultdict[tuple[str, ...], int] = defaultdict(int)
     for patients in owners.values():
         if len(patients) > 1:
@@ -185,9 +191,9 @@ def _one_sided(slices: tuple[DatasetSlice, ...]) -> list[str]:
 
 def _dataset_hash(checked: list[_Checked]) -> str:
     total = hashlib.sha256()
-    for item, digest, _, _ in checked:
+    for item, _, with_mask, _, _ in checked:
         if item is not None:
-            total.update(f"{item.patient}/{item.number} {digest}\n".encode())
+            total.update(f"{item.patient}/{item.number} {with_mask}\n".encode())
     return total.hexdigest()
 
 

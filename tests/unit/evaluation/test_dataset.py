@@ -206,6 +206,16 @@ def test_the_same_slices_under_two_patients_are_refused(write_dataset: Writer) -
         index_dataset(folder)
 
 
+def test_the_same_slice_with_another_mask_is_the_same_slice(write_dataset: Writer) -> None:
+    folder = write_dataset(TWO)
+    shutil.copy(folder / "P_1/P_1_1.tif", folder / "P_2/P_2_1.tif")
+    mask = np.zeros((40, 48), np.uint8)
+    mask[3:5, 7] = 255
+    cv2.imwrite(str(folder / "P_2/P_2_1_mask.tif"), mask)
+    with pytest.raises(InputError, match="P_1 and P_2 have 1 identical slices"):
+        index_dataset(folder)
+
+
 def test_blank_slices_may_be_alike(write_dataset: Writer) -> None:
     folder = write_dataset(TWO)
     for name in ("P_1/P_1_1.tif", "P_2/P_2_1.tif"):
