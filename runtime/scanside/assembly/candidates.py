@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scanside.assembly.rules import Attributes
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "DicomCandidate", "NiftiCandidate", "is_own_result"]
 
+
+_BIDS_LABELS: Final = re.compile("^sub-(?!(?i:t[12]|pre|post))[0-9A-Za-z]+_(?:ses-[0-9A-Za-z]+_)?")
+"""How names of the Brain Imaging Data Structure begin: whose image and of which session, which says
+nothing of the sequence. "sub" elsewhere, and before a sequence, is a subtraction."""
 
 _NO_AGENT: Final = frozenset({"NONE", "NO", "N/A"})
 """What is entered as ContrastBolusAgent where none was given."""
@@ -83,7 +88,7 @@ class NiftiCandidate:
         self.label = f"file {name}"
         self.sources: tuple[str, ...] = (file.blob.source,)
         stem = name.removesuffix(".gz").removesuffix(".nii")
-        self.attributes = Attributes(description=stem)
+        self.attributes = Attributes(description=_BIDS_LABELS.sub("", stem))
 
     def refusal(self) -> InputError | None:
         """Return nothing: what a header can say against it has been said."""

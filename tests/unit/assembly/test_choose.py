@@ -12,11 +12,15 @@ pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
 import studies
 from scanside.assembly.assemble import assemble
+from scanside.assembly.candidates import NiftiCandidate
 from scanside.assembly.choose import choose
 from scanside.assembly.collect import collect
 from scanside.assembly.rules import Attributes, load_rules
 from scanside.errors import InputError, UsageError
+from scanside.readers.blobs import Blob
 from scanside.readers.discover import discover
+from scanside.readers.nifti import NiftiFile
+from scanside.study.grid import Grid
 from scanside.study.identity import IMPLEMENTATION_CLASS_UID, MANUFACTURER
 from scanside.study.model import View
 from scanside_training.dicom.plan import turn
@@ -126,6 +130,23 @@ def test_body_parts_are_compared_without_case(tmp_path: Path, recorded: str) -> 
     rules = load_rules(path)
     assert rules.excluded(Attributes(body_part=recorded)) is None
     assert rules.excluded(Attributes(body_part="KNEE")) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "sequence"),
+    [
+        ("sub-01_FLAIR.nii.gz", "FLAIR"), ("sub-01_ses-post_T1w.nii.gz", "pre-contrast"),
+        ("sub-P7_ses-2_ce-gadolinium_T1w.nii", "post-contrast"),
+        ("sub_01_T1.nii", None), ("sub-T1_post.nii.gz", None), ("case_T1_sub-01_post.nii", None),
+    ],
+)  # fmt: skip
+def test_the_subject_of_a_bids_name_is_no_subtraction(
+    tmp_path: Path, name: str, sequence: str | None
+) -> None:
+    file = NiftiFile(Blob(name, tmp_path / name), Grid(np.eye(4), (1, 32, 32)))
+    attributes = NiftiCandidate(file).attributes
+    taken = None if RULES.excluded(attributes) else RULES.taken(attributes)
+    assert (None if taken is None else taken[1].sequence) == sequence
 
 
 def test_times_tell_where_names_do_not() -> None:
