@@ -112,9 +112,9 @@ def compare(  # noqa: PLR0913 - one parameter an option
 ) -> int:
     """Tell two sides apart: A and B, each [BUNDLE][:PRECISION][@BACKEND].
 
-    A bare precision means the default bundle in it: `scanside compare fp32 int8`. Both sides are
-    run on the same prepared slices, each with its own bundle's thresholds. The exit code is 0
-    whatever the difference, unless a limit is given.
+    A bare precision means the default bundle in it: `scanside compare int8@cpu int8@openvino`. Both
+    sides are run on the same prepared slices, each with its own bundle's thresholds. The exit code
+    is 0 whatever the difference, unless a limit is given.
     """
     if spacing is not None and spacing.between_slices is not None:
         raise click.UsageError(
