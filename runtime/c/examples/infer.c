@@ -13,17 +13,15 @@ static uint8_t pixels[SIDE * SIDE * 3], mask[SIDE * SIDE];
 
 static int read_ppm(const char *path, scanside_image *image)
 {
-    size_t bytes = 0;
     FILE *file = fopen(path, "rb");
     if (file == NULL)
         return -1;
-    if (fscanf(file, "P6 %" SCNu32 " %" SCNu32 " 255", &image->width, &image->height) == 2 &&
-        fgetc(file) != EOF && image->width <= SIDE && image->height <= SIDE)
-        bytes = (size_t)image->width * image->height * 3;
-    int complete = bytes > 0 && fread(pixels, 1, bytes, file) == bytes;
+    int sizes = fscanf(file, "P6 %" SCNu32 " %" SCNu32 " 255", &image->width, &image->height);
+    int whole = sizes == 2 && fgetc(file) != EOF && image->width <= SIDE && image->height <= SIDE &&
+                fread(pixels, (size_t)image->width * 3, image->height, file) == image->height;
     image->pixels = pixels;
     fclose(file);
-    return complete ? 0 : -1;
+    return whole ? 0 : -1;
 }
 
 static int write_mask(const char *slice, const scanside_result *result)
@@ -57,18 +55,15 @@ static int analyse(scanside_session *session, const char *slice)
 
 int main(int count, char **words)
 {
-    int end = 2, failed = 0;
-    while (end < count && strcmp(words[end], "--") != 0)
-        end++;
+    int end, failed = 0;
+    for (end = 2; end < count && strcmp(words[end], "--") != 0; end++) {}
     scanside_options options;
     scanside_options_init(&options, sizeof options);
     options.executable = count > 1 ? words[1] : NULL;
     options.arguments = end < count ? (const char *const *)&words[end + 1] : NULL;
     scanside_session *session = NULL;
-    if (scanside_open(&options, &session) != SCANSIDE_OK) {
-        fprintf(stderr, "%s\n", scanside_last_error());
-        return 1;
-    }
+    if (scanside_open(&options, &session) != SCANSIDE_OK)
+        return fprintf(stderr, "%s\n", scanside_last_error()) != 0;
     for (int n = 2; n < end; n++)
         failed |= analyse(session, words[n]) != 0;
     return scanside_close(session, 5000) != SCANSIDE_OK || failed;
