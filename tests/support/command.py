@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,10 +13,25 @@ from documents import check_documents, found_in
 from scanside.cli.main import main
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
 
 SCRIPT = (sys.executable, "-m", "scanside")
 """The command line as a process of its own."""
+
+
+def interrupted(number: signal.Signals, *words: object) -> list[dict[str, Any]]:
+    """Run `scanside run`, send a signal behind its first record, and return its records."""
+    running = subprocess.Popen(
+        [*SCRIPT, "run", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    first = running.stdout.readline()
+    running.send_signal(number)
+    rest, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    return [json.loads(line) for line in [first, *rest.splitlines()]]
 
 
 class Done(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import toy
-from command import SCRIPT
+from command import SCRIPT, interrupted
 from slicefiles import save
 
 if TYPE_CHECKING:
@@ -172,16 +172,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(toy_path: Path, tmp_path: Path) -> No
     image = save(tmp_path / "in" / "0.png", toy.lesion_slice(2))
     for n in range(1, 3000):
         os.link(image, tmp_path / "in" / f"{n}.png")
-    running = subprocess.Popen(
-        [*SCRIPT, "run", tmp_path / "in", "--bundle", toy_path],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert running.stdout is not None
-    first = running.stdout.readline()
-    running.send_signal(signal.SIGTERM)
-    rest, err = running.communicate(timeout=60)
-    assert running.returncode == 130, err
-    records = [json.loads(line) for line in [first, *rest.splitlines()]]
+    records = interrupted(signal.SIGTERM, tmp_path / "in", "--bundle", toy_path)
     assert records[-1]["interrupted"] is True
     assert len(records) < 3000
 

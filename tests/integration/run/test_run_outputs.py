@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import toy
-from command import SCRIPT
+from command import SCRIPT, interrupted
 from slicefiles import save
 
 if TYPE_CHECKING:
@@ -162,16 +162,7 @@ def test_ctrl_c_among_the_pages_of_a_file_is_an_interruption(
 ) -> None:
     pages = [toy.lesion_slice(2)[..., ::-1]] * 400
     assert cv2.imwritemulti(str(tmp_path / "pages.tif"), pages)
-    running = subprocess.Popen(
-        [*SCRIPT, "run", tmp_path / "pages.tif", "--bundle", toy_path],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert running.stdout is not None
-    first = running.stdout.readline()
-    running.send_signal(signal.SIGINT)
-    rest, err = running.communicate(timeout=60)
-    assert running.returncode == 130, err
-    records = [json.loads(line) for line in [first, *rest.splitlines()]]
+    records = interrupted(signal.SIGINT, tmp_path / "pages.tif", "--bundle", toy_path)
     assert records[-1]["interrupted"] is True
     assert records[-1]["slices"] < 400
 

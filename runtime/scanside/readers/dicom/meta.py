@@ -63,13 +63,13 @@ def check_meta(file: io.BytesIO, source: str) -> None:
 
 def _transfer_syntax(file: io.BytesIO, source: str) -> str:
     """Return the TransferSyntaxUID, empty where there is none; leave the file at the dataset."""
-    from pydicom.filereader import _read_file_meta_info, read_dataset
+    from pydicom import filereader
 
     file.seek(_DATA_AT)
     begins = file.read(len(_USUAL))
     file.seek(_DATA_AT)
     if begins == _USUAL:
-        found = read_dataset(
+        found = filereader.read_dataset(
             file,
             is_implicit_VR=False,
             is_little_endian=True,
@@ -80,8 +80,9 @@ def _transfer_syntax(file: io.BytesIO, source: str) -> str:
         if first is not None and syntax is not None and (first.VR, syntax.VR) == ("UL", "UI"):
             return (syntax.value or b"").decode("latin-1").strip("\0 ")
         file.seek(_DATA_AT)
-    # pydicom itself makes out what this is; it takes twice as long.
-    meta = _read_file_meta_info(file)
+    # pydicom itself makes out what this is; it takes twice as long. What is public of it takes a
+    # path, or inflates.
+    meta = filereader._read_file_meta_info(file)
     if begins.startswith(_META_GROUP) and not meta:  # dropped as a dataset is
         raise broken_off(source)
     return text(meta, "TransferSyntaxUID")
