@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, TypeVar
 
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr, replace
 
 from scanside.tomlfile import parse_toml, read_toml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from scanside.study.reasons import Reason
@@ -21,6 +23,9 @@ _SEPARATORS: Final = re.compile(r"[\s_\-./^]+")
 
 _MINUS: Final = re.compile(r"\+/?-|(?<=\s)-(?=(?:c|gd|gad\w*|km)\b)", re.IGNORECASE)
 """A dash that means something: that there was no agent, or that both are there."""
+
+_WORD: Final = re.compile(r"\{([a-z]\w*)\}")
+"""A word's name in a pattern; what regular expressions have in braces are numbers."""
 
 _REMEDY: Final = "see scanside/assembly/rules.toml, the rules that ship, for every field"
 
@@ -122,6 +127,9 @@ class Take(_Conditions, frozen=True, kw_only=True):
     name: str
 
 
+_R = TypeVar("_R", Exclude, Take)
+
+
 class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The rules of a site.
 
@@ -129,14 +137,24 @@ class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ----------
     body_parts
         Accepted values of BodyPartExamined, besides none; in either case of letters.
+    words
+        Parts of patterns, by what stands in braces for them in the patterns and words that follow.
     exclude, take
-        In order: the first that holds counts.
+        In order: the first that holds counts. Their patterns are filled in.
     """
 
     schema: Literal["scanside.series-rules/1"]
     body_parts: tuple[str, ...]
+    words: dict[str, str] = {}
     exclude: tuple[Exclude, ...] = ()
     take: tuple[Take, ...]
+
+    def __post_init__(self) -> None:
+        words: dict[str, str] = {}
+        for name, word in self.words.items():
+            words[name] = _filled(word, words)
+        for rules in ("exclude", "take"):
+            force_setattr(self, rules, tuple(_rule(each, words) for each in getattr(self, rules)))
 
     def excluded(self, attributes: Attributes) -> tuple[Reason, str] | None:
         """Say why a series is left out, if it is."""
@@ -173,6 +191,19 @@ def load_rules(path: Path | None = None) -> Rules:
         return read_toml(path, Rules, what="the rules", remedy=_REMEDY)
     text = files("scanside.assembly").joinpath("rules.toml").read_text(encoding="utf-8")
     return parse_toml(text, Rules, remedy=_REMEDY)
+
+
+def _rule(rule: _R, words: Mapping[str, str]) -> _R:
+    names = (*_PATTERNS, "not_description")
+    given = {name: pattern for name in names if (pattern := getattr(rule, name)) is not None}
+    return replace(rule, **{name: _filled(pattern, words) for name, pattern in given.items()})
+
+
+def _filled(pattern: str, words: Mapping[str, str]) -> str:
+    for name in _WORD.findall(pattern):
+        if name not in words:
+            raise ValueError(f"{{{name}}} is none of [words], or comes before it")
+    return _WORD.sub(lambda found: words[found[1]], pattern)
 
 
 def _plain(text: str) -> str:

@@ -163,6 +163,27 @@ def test_times_tell_where_names_do_not() -> None:
         assert taken[1].sequence == sequence
 
 
+def test_words_stand_for_parts_of_patterns(tmp_path: Path) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text("""
+schema = "scanside.series-rules/1"
+body_parts = []
+[words]
+agent = '(?:gd|km)'
+after = 'post ?{agent}'
+[[take]]
+sequence = "post-contrast"
+name = "by its name"
+description = '^t1 {after}{1}$'
+""")
+    rules = load_rules(file)
+    taken = [rules.taken(Attributes(description=d)) for d in ("T1 POST KM", "T1 {after}")]
+    assert [found is not None for found in taken] == [True, False]
+    file.write_text(file.read_text().replace("{agent}", "{agents}"))
+    with pytest.raises(UsageError, match=r"\{agents\} is none of \[words\]"):
+        load_rules(file)
+
+
 @pytest.mark.parametrize(
     "content",
     [
