@@ -90,7 +90,8 @@ def discover(inputs: Sequence[Path], *, studies: bool = False) -> Discovery:
         Files and folders.
     studies
         Whether DICOM, NIfTI and zip files are inputs too. They are told by content alone, so
-        that every file is looked into, whatever its name.
+        that every file is looked into, whatever its name. An empty file in a folder with DICOM
+        files is taken for one that has lost its content.
 
     Raises
     ------
