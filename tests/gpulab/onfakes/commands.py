@@ -17,7 +17,6 @@ import cv2
 import pytest
 from bindings import RUNTIME
 
-import labelled
 import toy
 from scanside.backends import load
 from scanside.bundle import open_bundle, write_bundle
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 VERSION = Path(os.environ["SCANSIDE_GPULAB_TABLES"]).stem
-ROOT = Path(__file__).resolve().parents[3]
 RTX = RUNTIME == "tensorrt_rtx"
 BACKEND = RUNTIME.replace("_", "-")
 TARGET = ("--target", "rtx", "--compute-capability", "8.6") if RTX else ()
@@ -68,13 +66,10 @@ def slices(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def slices_of_patients(tmp_path: Path) -> Path:
-    """Labelled slices of six patients: real ones where there are any, else toy ones."""
-    real = Path(os.environ.get("SCANSIDE_DATA", ROOT.parent / "shared" / "data")) / "lgg"
-    if not real.is_dir():
-        return labelled.write(tmp_path).folder
+def slices_of_patients(tmp_path: Path, data_root: Path) -> Path:
+    """Labelled slices of six patients: ranges are not chosen from any others."""
     folder = tmp_path / "patients"
-    for patient in sorted(real.iterdir())[:6]:
+    for patient in sorted((data_root / "lgg").iterdir())[:6]:
         shutil.copytree(patient, folder / patient.name)
     return folder
 
