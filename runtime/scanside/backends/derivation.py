@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["INTEGER_PRODUCT", "RESULTS_VERSION", "REWRITES_VERSION"]
 
-REWRITES_VERSION: Final = "2"
+REWRITES_VERSION: Final = "3"
 """Raised with every change of what `rewrites.derive` makes: graphs kept from before are not used
 then."""
 

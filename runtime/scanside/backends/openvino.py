@@ -16,9 +16,9 @@ import numpy as np
 from scanside.backends.cpufeatures import cpu_features
 from scanside.backends.derivation import REWRITES_VERSION
 from scanside.backends.onnxruntime import usable_cores
-from scanside.backends.openvinograph import FUSION, fuse_quantizers
+from scanside.backends.openvinograph import VERSION, enlarge_by_products, fuse_quantizers
 from scanside.backends.processor import processor
-from scanside.backends.rewrites import derive
+from scanside.backends.rewrites import FOR_OPENVINO, derive
 from scanside.cachefolder import cache_folder, entry_key, read_entry, write_entry
 from scanside.errors import BackendError, BundleError, ExtraNotInstalledError
 from scanside.preprocess import CHANNELS, SIDE
@@ -189,7 +189,7 @@ class _Model:
             "openvino": version,
             "options": repr(sorted(self._options.items())),
             "batch": str(batch or "any"),
-            "rewrite": FUSION,
+            "rewrite": VERSION,
             "processor": processor(),
         }
         folder, key = cache_folder("openvino"), entry_key(**about)
@@ -200,7 +200,7 @@ class _Model:
             if kept is not None:
                 compiled = core.import_model(io.BytesIO(kept), _DEVICE, self._options)
             else:
-                derived = derive(content, features).content
+                derived = derive(content, features, FOR_OPENVINO).content
                 compiled = _compile(core, derived, batch, self._options)
             _check_device(compiled)
             self._check_interface(compiled, batch)
@@ -247,6 +247,7 @@ def _compile(core: Any, content: bytes, batch: int | None, options: dict[str, An
             shape[0] = batch
             model.reshape(shape)
     fuse_quantizers(model)
+    enlarge_by_products(model)
     return core.compile_model(model, _DEVICE, options)
 
 

@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import toy
 from scanside import Pipeline, backends, open_bundle
-from scanside.backends.rewrites import Derived
+from scanside.backends.cpufeatures import cpu_features
+from scanside.backends.rewrites import FOR_OPENVINO, Derived, derive
 from scanside.bundle import write_bundle
 from scanside.errors import BackendError, BundleError, ExtraNotInstalledError
 from scanside.verification import verify
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from scanside.backends.openvino import OpenVinoBackend
     from scanside.bundle import Bundle
+    from scanside.contract import Role
 
 needs_openvino = pytest.mark.usefixtures("openvino")
 
@@ -278,8 +280,8 @@ def test_what_another_library_has_kept_is_not_used(
 
     module.load(bundle, "fp32")
     before = kept(own_cache)
-    for name in ("processor", "FUSION"):
-        value = "another" if name == "FUSION" else (lambda: "another")
+    for name in ("processor", "VERSION"):
+        value = "another" if name == "VERSION" else (lambda: "another")
         monkeypatch.setattr(module, name, value)
         module.load(bundle, "fp32")
         assert len(kept(own_cache)) == len(before) + 2
@@ -392,6 +394,81 @@ def test_every_convolution_computes_in_integers(openvino: Any, kind: dict[str, A
             used.append(facts["primitiveType"].astype(str))
     assert len(used) == 4
     assert all(name.lower().endswith("i8") for name in used), used
+
+
+@pytest.mark.parametrize("role", ["classifier", "segmenter"])
+def test_every_convolution_of_the_default_bundle_computes_in_integers(
+    openvino: Any, role: Role
+) -> None:
+    from scanside.backends.openvino import _OPTIONS, _compile
+
+    content = open_bundle().read_model(role, "int8")
+    derived = derive(content, cpu_features(), FOR_OPENVINO).content
+    compiled = _compile(openvino.Core(), derived, 1, dict(_OPTIONS))
+    layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
+    used = [
+        facts["primitiveType"].astype(str)
+        for facts in layers
+        if facts["layerType"].astype(str) == "Convolution"
+    ]
+    assert len(used) == {"classifier": 53, "segmenter": 28}[role]
+    assert all(name.lower().endswith("i8") for name in used), used
+
+
+def enlargement(
+    channels: int, sizes: tuple[int, int], wider: float = 4, **attributes: Any
+) -> bytes:
+    """A Resize to the double height and the fourfold width: its weights are exact in float32."""
+    given = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", **attributes}
+    shape = ["batch", channels]
+    graph = helper.make_graph(
+        [helper.make_node("Resize", ["x", "", "scales"], ["y"], **given)],
+        "enlargement",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [*shape, *sizes])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [*shape, *(None, None)])],
+        [numpy_helper.from_array(np.float32([1, 1, 2, wider]), "scales")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("sizes", [(128, 128), (5, 9), (1, 2), (2, 1)], ids=str)
+def test_a_plane_is_enlarged_by_products(openvino: Any, sizes: tuple[int, int], batch: int) -> None:
+    from scanside.backends.openvinograph import enlarge_by_products
+
+    content = enlargement(1, sizes)
+    given = np.random.default_rng(1).normal(size=(batch, 1, *sizes)).astype(np.float32)
+    wanted = onnxruntime.InferenceSession(content).run(None, {"x": given})[0]
+    core = openvino.Core()
+    model = core.read_model(content)
+    assert enlarge_by_products(model) == 1
+    assert "Interpolate" not in {node.get_type_name() for node in model.get_ordered_ops()}
+    found = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([given])[0]
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() < 2e-6
+
+
+@pytest.mark.parametrize(
+    ("channels", "attributes"),
+    [
+        (2, {}),
+        (1, {"wider": 4.1}),
+        (1, {"mode": "nearest"}),
+        (1, {"mode": "cubic"}),
+        (1, {"coordinate_transformation_mode": "align_corners"}),
+        (1, {"coordinate_transformation_mode": "asymmetric"}),
+    ],
+    ids=str,
+)
+def test_another_enlargement_is_left_alone(
+    openvino: Any, channels: int, attributes: dict[str, Any]
+) -> None:
+    from scanside.backends.openvinograph import enlarge_by_products
+
+    model = openvino.Core().read_model(enlargement(channels, (8, 8), **attributes))
+    assert enlarge_by_products(model) == 0
+    assert "Interpolate" in {node.get_type_name() for node in model.get_ordered_ops()}
 
 
 def test_a_graph_without_pairs_is_left_alone(openvino: Any) -> None:

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import quantised as support
 import residual
 from scanside.backends.cpufeatures import CpuFeatures
-from scanside.backends.rewrites import FOR_ONNX_RUNTIME, REWRITES, Effect, derive
+from scanside.backends.rewrites import FOR_ONNX_RUNTIME, FOR_OPENVINO, Effect, derive
 from scanside.backends.rewrites.packing import lay_out
 from scanside.errors import BundleError
 from scanside.onnxgraph import read_graph
@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from scanside.contract import Role
 
 WIDE, NARROW = CpuFeatures(wide_dot_product=True), CpuFeatures(wide_dot_product=False)
-BY_NAME = {rewrite.name: rewrite for rewrite in FOR_ONNX_RUNTIME}
-EXACT = [rewrite for rewrite in FOR_ONNX_RUNTIME if rewrite.effect is Effect.EXACT]
+BY_NAME = {rewrite.name: rewrite for rewrite in (*FOR_ONNX_RUNTIME, *FOR_OPENVINO)}
+EXACT = [rewrite for rewrite in BY_NAME.values() if rewrite.effect is Effect.EXACT]
+PLAIN = FOR_ONNX_RUNTIME[: FOR_ONNX_RUNTIME.index(BY_NAME["packed-pixels"])]
+"""Up to those that stand for the layout of ONNX Runtime's kernels."""
+
 POOLED = {"pooled-image", "averaged-image"}
 
 
@@ -52,7 +55,7 @@ def applied(name: str, model: bytes, cpu: CpuFeatures = WIDE) -> tuple[int, byte
     before = {"transposed-image", "pooled-image"}
     if name in {"averaged-image", "packed-pixels"}:
         before |= {"quantised-image", "unsigned-activations"}
-    for rewrite in FOR_ONNX_RUNTIME:
+    for rewrite in BY_NAME.values():
         if rewrite.name == name or rewrite.name in before:
             count = rewrite.apply(graph, cpu)
             found = count if rewrite.name == name else found
@@ -119,20 +122,20 @@ def with_pool(**attributes: Any) -> onnx.ModelProto:
 
 def test_masks_of_the_derived_graph_are_closer_to_the_float_ones() -> None:
     slices = residual.images(16, seed=9)
-    models = (residual.build().SerializeToString(), small(), derive(small(), WIDE).content)
+    models = (residual.build().SerializeToString(), small(), derive(small(), WIDE, PLAIN).content)
     exact, file, made = (support.unoptimised(model, slices)[0] for model in models)
     assert np.abs(made - exact).mean() < np.abs(file - exact).mean()
 
 
 def test_what_was_applied_is_said_in_order() -> None:
-    assert derive(small(), WIDE).applied == (
+    assert derive(small(), WIDE, PLAIN).applied == (
         "transposed-image (exact)", "quantised-image (exact)", "pad-into-pool (exact)",
         "fine-activations (approximate)", "unsigned-activations (exact)",
     )  # fmt: skip
 
 
 def test_no_activation_stays_signed_and_every_weight_does() -> None:
-    model = onnx.load_from_string(derive(small(), WIDE).content)
+    model = onnx.load_from_string(derive(small(), WIDE, PLAIN).content)
     held = {t.name: t for t in model.graph.initializer}
     kinds = {
         (each.op_type, each.input[0] in held, held[each.input[2]].data_type)
@@ -158,7 +161,7 @@ def ranges(content: bytes) -> dict[str, tuple[float, int]]:
 
 
 def test_what_cannot_be_negative_gets_twice_the_levels_in_the_same_range() -> None:
-    before, after = ranges(small()), ranges(derive(small(), WIDE).content)
+    before, after = ranges(small()), ranges(derive(small(), WIDE, PLAIN).content)
     fine = {name for name, (_, zero_point) in after.items() if zero_point == 0}
     assert {"stem/r", "pooled", "a/r", "block", "both", "join/r"} <= fine
     assert not fine & {"b/y", "nchw"}
@@ -169,14 +172,14 @@ def test_what_cannot_be_negative_gets_twice_the_levels_in_the_same_range() -> No
 
 
 def test_without_vnni_values_in_range_stay_below_128() -> None:
-    before, after = ranges(small()), ranges(derive(small(), NARROW).content)
+    before, after = ranges(small()), ranges(derive(small(), NARROW, PLAIN).content)
     assert after["stem/r"] == (before["stem/r"][0], 0)
     assert after["b/y"] == (before["b/y"][0], 128)
 
 
 def test_what_shares_a_scale_still_does() -> None:
     """A MaxPool or a Resize between two equal scales needs no rounding."""
-    after = ranges(derive(small(), WIDE).content)
+    after = ranges(derive(small(), WIDE, PLAIN).content)
     assert after["pooled"] == after["stem/r"]
     assert after["up"] == after["block"]
 
@@ -238,7 +241,7 @@ def test_a_pad_that_is_not_the_pool_s_own_stays(
 
 def test_a_pad_in_front_of_a_pool_is_folded_in_a_float_graph_too() -> None:
     model = residual.build().SerializeToString()
-    derived = derive(model, WIDE)
+    derived = derive(model, WIDE, PLAIN)
     assert derived.applied == ("transposed-image (exact)", "pad-into-pool (exact)")
     slices = residual.images(3)
     assert same(support.unoptimised(derived.content, slices), support.unoptimised(model, slices))
@@ -287,7 +290,7 @@ def test_an_image_of_another_type_is_left_alone() -> None:
     def change(model: onnx.ModelProto) -> None:
         model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT32
 
-    assert not {label for label in derive(edited(change), WIDE).applied if "image" in label}
+    assert not {label for label in derive(edited(change), WIDE, PLAIN).applied if "image" in label}
 
 
 def test_a_quantised_output_of_the_graph_stays_signed() -> None:
@@ -297,7 +300,7 @@ def test_a_quantised_output_of_the_graph_stays_signed() -> None:
     def change(model: onnx.ModelProto) -> None:
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.INT8, None))
 
-    made = onnx.load_from_string(derive(edited(change), WIDE).content)
+    made = onnx.load_from_string(derive(edited(change), WIDE, PLAIN).content)
     held = {t.name: t.data_type for t in made.graph.initializer}
     maker = next(n for n in made.graph.node if name in n.output)
     assert held[maker.input[2]] == TensorProto.INT8
@@ -310,12 +313,12 @@ def test_a_graph_with_graphs_in_it_is_left_alone() -> None:
         model.graph.node.append(helper.make_node("If", ["c"], [], then_branch=inner))
 
     model = edited(change)
-    derived = derive(model, WIDE)
+    derived = derive(model, WIDE, PLAIN)
     assert derived.applied == ()
     assert derived.content is model
 
 
-@pytest.mark.parametrize("rewrites", [REWRITES, FOR_ONNX_RUNTIME])
+@pytest.mark.parametrize("rewrites", [PLAIN, FOR_ONNX_RUNTIME, FOR_OPENVINO])
 @pytest.mark.parametrize("model", ["small", "pooled", "strided"])
 def test_deriving_twice_changes_nothing_more(model: str, rewrites: Sequence[Rewrite]) -> None:
     content = {"small": small, "pooled": pooled, "strided": strided}[model]()
@@ -365,7 +368,7 @@ def in_integers(model: bytes, slices: NDArray[np.uint8]) -> list[NDArray[Any]]:
 )
 def test_packed_pixels_change_no_bit_in_integers(kernel: int, before: int, after: int) -> None:
     model = strided(kernel, before, after)
-    unpacked = derive(model, WIDE).content
+    unpacked = derive(model, WIDE, PLAIN).content
     graph = read_graph(unpacked)
     assert BY_NAME["packed-pixels"].apply(graph, WIDE) == 1
     onnx.checker.check_model(onnx.load_from_string(graph.encoded()), full_check=True)
@@ -374,7 +377,7 @@ def test_packed_pixels_change_no_bit_in_integers(kernel: int, before: int, after
 
 
 def test_the_averaged_image_changes_no_bit_in_integers_either() -> None:
-    unpacked = derive(pooled(), WIDE).content
+    unpacked = derive(pooled(), WIDE, PLAIN).content
     graph = read_graph(unpacked)
     assert BY_NAME["averaged-image"].apply(graph, WIDE) == 1
     left = {node.op_type for node in graph.nodes}
@@ -448,7 +451,7 @@ def test_a_slice_s_probability_does_not_depend_on_those_beside_it() -> None:
     together = in_integers(derived.content, slices)[1]
     alone = np.concatenate([in_integers(derived.content, each[np.newaxis])[1] for each in slices])
     assert np.array_equal(together, alone)
-    before = in_integers(derive(small(), WIDE).content, slices)[1]
+    before = in_integers(derive(small(), WIDE, PLAIN).content, slices)[1]
     assert np.abs(together - before).max() < 1e-6
 
 
@@ -457,9 +460,23 @@ def test_a_product_of_floats_is_left_alone() -> None:
     assert BY_NAME["integer-product"].apply(read_graph(model), WIDE) == 0
 
 
+def test_a_pair_of_other_numbers_behind_a_concat_stays() -> None:
+    content = derive(small(), WIDE, FOR_OPENVINO[:-1]).content
+    model = onnx.load_from_string(content)
+    joined = node(model, "Concat").output[0]
+    pair = [each for each in model.graph.node if joined in each.input[0]][:1]
+    pair += [each for each in model.graph.node if each.input[0] == pair[0].output[0]]
+    count = BY_NAME["rounded-once"].apply(read_graph(content), WIDE)
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.7), "another"))
+    for each in pair:
+        each.input[1] = "another"
+    changed = read_graph(model.SerializeToString())
+    assert BY_NAME["rounded-once"].apply(changed, WIDE) == count - 1
+
+
 def test_no_model_is_refused() -> None:
     with pytest.raises(BundleError, match="no ONNX model"):
-        derive(b"no model", WIDE)
+        derive(b"no model", WIDE, PLAIN)
 
 
 def real_slices(data_root: Path, count: int) -> NDArray[np.uint8]:
@@ -478,7 +495,7 @@ def test_exact_rewrites_are_bit_equal_on_real_slices(role: Role, data_root: Path
     for content in (float_model.SerializeToString(), model.SerializeToString()):
         wanted = support.unoptimised(content, slices)
         graph, names = read_graph(content), []
-        for rewrite in (each for each in REWRITES if each.effect is Effect.EXACT):
+        for rewrite in (each for each in (*PLAIN, *FOR_OPENVINO) if each.effect is Effect.EXACT):
             if rewrite.apply(graph, WIDE):
                 names.append(rewrite.name)
                 assert same(support.unoptimised(graph.encoded(), slices), wanted), rewrite.name

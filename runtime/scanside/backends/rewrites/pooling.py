@@ -67,9 +67,7 @@ def _rounded_again(pad: Node, topology: Topology) -> tuple[Node, tuple[Node, Nod
     """Return the pool behind a pair that changes nothing, and the pair."""
     quantize = topology.sole_reader(pad, "QuantizeLinear")
     pair = None if quantize is None else topology.pair(quantize)
-    before = topology.producer(pad.inputs[0], "DequantizeLinear")
-    made = None if before is None else topology.producer(before.inputs[0], "QuantizeLinear")
-    first = None if made is None else topology.pair(made)
+    first = topology.rounding(pad.inputs[0])
     if pair is None or first is None or len(pair.dequantize) != 1 or not pair.same_numbers(first):
         return None
     pool = topology.sole_reader(pair.dequantize[0], "MaxPool")

@@ -1,4 +1,4 @@
-"""Signed activations to unsigned ones: what a CPU multiplies fastest."""
+"""Signed activations to unsigned ones, which a CPU multiplies fastest, and each rounded once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from scanside.backends.rewrites.topology import Pair
     from scanside.onnxgraph import Graph
 
-__all__ = ["refine_nonnegative", "unsign_activations"]
+__all__ = ["refine_nonnegative", "round_once", "unsign_activations"]
 
 _SIGNED_LEVELS, _UNSIGNED_LEVELS = 127, 255
 """The largest quantised value of the same range, symmetric int8 and uint8 from 0."""
 
 _MIDDLE: Final = 128
+
+_CHOOSING: Final = ("Concat", "MaxPool")
+"""Operators that pass on some of their inputs' values, and make none."""
 
 Numbers = tuple[np.float32, np.uint8]
 
@@ -48,6 +51,33 @@ def refine_nonnegative(graph: Graph, cpu: CpuFeatures) -> int:
         return (scale, np.uint8(0)) if scale > 0 else None
 
     return _requantise(graph, topology, fine)
+
+
+def round_once(graph: Graph, cpu: CpuFeatures) -> int:  # noqa: ARG001
+    """Leave out the pairs that round what was rounded by the same numbers before."""
+    topology = Topology(graph)
+    again = [pair for pair in topology.pairs() if _was_rounded(pair, topology)]
+    read = {node.outputs[0]: pair.quantize.inputs[0] for pair in again for node in pair.dequantize}
+    gone = {id(node) for pair in again for node in (pair.quantize, *pair.dequantize)}
+    graph.nodes[:] = [
+        replace(node, inputs=tuple(read.get(name, name) for name in node.inputs))
+        if any(name in read for name in node.inputs)
+        else node
+        for node in graph.nodes
+        if id(node) not in gone
+    ]
+    remove_unread(graph, {name for pair in again for name in pair.quantize.inputs[1:]})
+    return len(again)
+
+
+def _was_rounded(pair: Pair, topology: Topology) -> bool:
+    """Return whether a pair can go: all that it reads comes from pairs of the same numbers."""
+    makers = (topology.producer(pair.quantize.inputs[0], kind) for kind in _CHOOSING)
+    maker = next((node for node in makers if node is not None), None)
+    if maker is None or any(node.outputs[0] in topology.graph.outputs for node in pair.dequantize):
+        return False
+    before = [topology.rounding(name) for name in maker.inputs]
+    return all(each is not None and pair.same_numbers(each) for each in before)
 
 
 def _requantise(graph: Graph, topology: Topology, numbers: Callable[[Pair], Numbers | None]) -> int:

@@ -123,6 +123,12 @@ class Topology:
             return None
         return Pair(node, found, scale, zero_point)
 
+    def rounding(self, name: str) -> Pair | None:
+        """Return the pair whose DequantizeLinear makes a tensor, if one does."""
+        last = self.producer(name, "DequantizeLinear")
+        first = None if last is None else self.producer(last.inputs[0], "QuantizeLinear")
+        return None if first is None else self.pair(first)
+
     def _undoes(self, reader: Node, node: Node, scale: object, zero_point: object) -> bool:
         if not is_op(reader, "DequantizeLinear") or len(reader.inputs) != _QUANTIZE_INPUTS:
             return False
@@ -153,8 +159,7 @@ class Topology:
             return all(self._nonnegative.get(name, False) for name in node.inputs)
         if node.op_type == "DequantizeLinear":
             # Integers in between say nothing of the sign; the values around them do.
-            made = self.producer(node.inputs[0], "QuantizeLinear")
-            pair = None if made is None else self.pair(made)
+            pair = self.rounding(node.outputs[0])
             return pair is not None and self._nonnegative.get(pair.quantize.inputs[0], False)
         return self._passes_on(node) and self._nonnegative.get(node.inputs[0], False)
 
