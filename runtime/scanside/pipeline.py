@@ -164,6 +164,7 @@ class Pipeline:
         backend: str = "auto",
         precision: Precision | None = None,
         streaming: bool = False,
+        once: bool = False,
     ) -> Pipeline:
         """Load a bundle's models.
 
@@ -173,8 +174,10 @@ class Pipeline:
             As for `scanside.backends.load`, with its errors.
         streaming
             Make the most slices a second, where the default is the least time for one slice.
+        once
+            A single slice is all: ``auto`` goes by the time to the first result.
         """
-        loaded = backends.load(backend, bundle, precision, streaming=streaming)
+        loaded = backends.load(backend, bundle, precision, streaming=streaming, once=once)
         thresholds = bundle.manifest.thresholds
         return cls(loaded.backend, thresholds, fallback=loaded.fallback, reason=loaded.reason)
 

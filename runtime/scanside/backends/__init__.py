@@ -58,7 +58,12 @@ class Loaded(NamedTuple):
 
 
 def load(
-    name: str, bundle: Bundle, precision: Precision | None = None, *, streaming: bool = False
+    name: str,
+    bundle: Bundle,
+    precision: Precision | None = None,
+    *,
+    streaming: bool = False,
+    once: bool = False,
 ) -> Loaded:
     """Load a bundle's models into a backend.
 
@@ -74,6 +79,8 @@ def load(
     streaming
         Make the most slices a second, in as many lanes as pay on this machine, where the default
         is the least time for one slice.
+    once
+        A single slice is all: of those on the CPU, ``auto`` takes the one that starts soonest.
 
     Raises
     ------
@@ -86,13 +93,13 @@ def load(
     """
     wanted = precision or bundle.manifest.default_precision
     if name == "auto":
-        return _best(bundle, wanted, streaming=streaming)
+        return _best(bundle, wanted, streaming=streaming, once=once)
     if name not in BACKENDS:
         raise UsageError(f"there is no backend {name!r}", accepted=", ".join(("auto", *BACKENDS)))
     return Loaded(_load(name, bundle, wanted, streaming=streaming), None)
 
 
-def _best(bundle: Bundle, precision: Precision, *, streaming: bool) -> Loaded:
+def _best(bundle: Bundle, precision: Precision, *, streaming: bool, once: bool) -> Loaded:
     from scanside.backends.choice import PACKAGES, choose, installed
 
     passed_over: dict[str, str] = {}
@@ -109,7 +116,7 @@ def _best(bundle: Bundle, precision: Precision, *, streaming: bool) -> Loaded:
         passed_over[name] = why
     # With none installed the first one's error says what to install.
     names = installed(list(PACKAGES)) or list(PACKAGES)[:1]
-    choice = choose(bundle, precision, names, loaded, streaming=streaming)
+    choice = choose(bundle, precision, names, loaded, streaming=streaming, once=once)
     return Loaded(choice.backend, _said(passed_over | choice.passed_over), choice.reason)
 
 

@@ -152,7 +152,13 @@ def run(  # noqa: PLR0913 - one parameter an option
                 folder.check_apart((*found.paths, *named.values()))
             several = len(found.files) > 1 or bool(found.studies or named)
             pipeline = stack.enter_context(
-                Pipeline.open(opened, backend=backend, precision=precision, streaming=several)
+                Pipeline.open(
+                    opened,
+                    backend=backend,
+                    precision=precision,
+                    streaming=several,
+                    once=not several,
+                )
             )
             work = Work(found, reading.result())
             work.check()

@@ -162,6 +162,27 @@ def test_precision_and_streaming_are_measured_by_themselves(
     assert shop.measured == 3
 
 
+def test_for_a_single_slice_the_one_that_starts_soonest_is_taken_unmeasured(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(monkeypatch, cpu=0.01, openvino=0.005)
+    found = choose(bundle, "fp32", NAMES, shop, once=True)
+    assert shop.measured == 0
+    assert found.backend.name == "cpu"
+    assert found.reason == "cpu starts soonest, and one slice is all"
+    assert choose(bundle, "fp32", NAMES, shop).backend.name == "openvino"
+    assert choose(bundle, "fp32", NAMES, shop, once=True).backend.name == "cpu"
+
+
+def test_for_a_single_slice_the_next_one_stands_in_for_one_that_fails(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(monkeypatch, cpu=None, openvino=0.005)
+    found = choose(bundle, "fp32", NAMES, shop, once=True)
+    assert found.backend.name == "openvino"
+    assert found.passed_over == {"cpu": "it is broken"}
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"cpu": 1}', b'{"cpu": 1, "openvino": "x"}'])
 def test_a_kept_measurement_of_another_form_is_made_again(
     content: bytes, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
