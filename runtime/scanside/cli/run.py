@@ -18,10 +18,17 @@ from scanside.cli.options import backend_options, bundle_option, pin_option, sli
 from scanside.cli.progress import progress
 from scanside.cli.results import ResultOptions, StudyWriter, expected_forms, result_options
 from scanside.cli.sinks import Sinks
-from scanside.cli.studies import analyse_studies, choose_studies, file_stem, read_studies
+from scanside.cli.studies import (
+    ReadStudies,
+    analyse_studies,
+    choose_studies,
+    file_stem,
+    read_studies,
+)
 from scanside.cli.studies import explain as explain_studies
 from scanside.cli.studyoptions import StudyOptions, named_series, study_options
-from scanside.cli.work import Work, discover_inputs
+from scanside.cli.use import check_together, check_use, given_options
+from scanside.cli.work import Work, discover_inputs, subjects
 from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, worst_exit_code
 from scanside.lanes import Analysed
 from scanside.pipeline import Pipeline
@@ -126,19 +133,19 @@ def run(  # noqa: PLR0913 - one parameter an option
     (SLICE_mask.png) are left out: name the folder, not FOLDER/*.png. INPUTS may be - alone: one
     image on standard input.
     """
-    _check_output(output, forms, note, page=page)
+    given = given_options(click.get_current_context())
+    check_together(given)
     named = named_series({"pre": pre, "flair": flair, "post": post})
     if not inputs and not named:
         raise click.UsageError("Missing argument 'INPUTS...'.")
     studies = StudyOptions(rules, fill_missing, series_window, named)
-    if explain:
-        chosen = choose_studies(discover_inputs(inputs).studies, studies)
-        click.echo("\n".join(explain_studies(chosen)))
-        return 0
+    results = ResultOptions(forms, uid_root, created)
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_interrupt())
         found = discover_inputs(inputs)
-        results = ResultOptions(forms, uid_root, created)
+        check_use(given, subjects(found, studies, results))
+        if explain:
+            return _explain(Work(found, ReadStudies(choose_studies(found.studies, studies))))
         reader = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="scanside-studies"))
         # Studies are read beside bundle and models, whose loading leaves the interpreter free.
         with uncollected():
@@ -162,6 +169,7 @@ def run(  # noqa: PLR0913 - one parameter an option
             )
             work = Work(found, reading.result())
             work.check()
+            check_use(given, subjects(found, studies, results, work.chosen))
         job = _Job(
             output=folder,
             form=form or ("text" if sys.stdout.isatty() else "jsonl"),
@@ -169,8 +177,6 @@ def run(  # noqa: PLR0913 - one parameter an option
             page=page,
             note=note,
         )
-        if work.chosen.studies and window is not None:
-            raise click.UsageError("--window is for images: see --series-window for studies")
         writer = StudyWriter(results, folder, work.chosen.kinds, studies.settings)
         if pipeline.fallback is not None:
             click.echo(f"scanside: using {pipeline.backend.name}: {pipeline.fallback}", err=True)
@@ -179,15 +185,16 @@ def run(  # noqa: PLR0913 - one parameter an option
         return _execute(job, work, opened, pipeline, writer, stop, strict=strict)
 
 
-def _check_output(
-    output: Path | None, forms: tuple[Form, ...] | None, note: str, *, page: bool
-) -> None:
-    if forms is not None and output is None:
-        raise click.UsageError("--write needs --output")
-    if page and output is None:
-        raise click.UsageError("--page needs --output")
-    if note and not page:
-        raise click.UsageError("--note is for the page: give --page too")
+def _explain(work: Work) -> int:
+    """Say what becomes of each series, and return the exit code that refused ones give a run."""
+    work.check()
+    lines = [*explain_studies(work.chosen)]
+    lines += [f"{source_name(place)}: {reason}" for place, reason in work.found.unreadable]
+    if work.found.files:
+        lines.append(f"{len(work.found.files):,} images are analysed as they are")
+    click.echo("\n".join(lines))
+    refused = work.found.unreadable or work.chosen.refused
+    return InputError.exit_code if refused else 0
 
 
 def _execute(

@@ -64,6 +64,16 @@ class ChosenStudies(NamedTuple):
         return {flair.candidate.kind for flair in self._flairs}
 
     @property
+    def kinds_found(self) -> set[SourceKind]:
+        """What the files of all studies are, accepted or not."""
+        return {each.candidate.kind for study in self.studies for each in study.verdicts}
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is a study or file that is not accepted, as far as headers tell."""
+        return bool(self.unreadable) or any(study.error is not None for study in self.studies)
+
+    @property
     def _flairs(self) -> list[Placed]:
         return [study.series["FLAIR"] for study in self.studies if study.error is None]
 
@@ -98,7 +108,7 @@ class ReadStudies(NamedTuple):
     """
 
     chosen: ChosenStudies
-    assembled: Iterator[Assembled]
+    assembled: Iterator[Assembled] = iter(())
 
 
 def choose_studies(files: Iterable[StudyFile], options: StudyOptions) -> ChosenStudies:

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from scanside.cli.use import Subjects
 from scanside.errors import InputError
 from scanside.readers.discover import Discovery, discover
 from scanside.readers.image import STDIN
 from scanside.readers.structure import ACCEPTED
 
 if TYPE_CHECKING:
+    from scanside.cli.results import ResultOptions
     from scanside.cli.studies import ChosenStudies, ReadStudies
+    from scanside.cli.studyoptions import StudyOptions
+    from scanside.study.model import SourceKind
 
-__all__ = ["Work", "discover_inputs"]
+__all__ = ["Work", "discover_inputs", "subjects"]
 
 
 class Work(NamedTuple):
@@ -81,3 +85,30 @@ def discover_inputs(inputs: tuple[Path, ...]) -> Discovery:
             raise click.UsageError("- is one image on standard input: it can't be with others")
         return Discovery((STDIN,), {})
     return discover(inputs, studies=True) if inputs else Discovery((), {})
+
+
+def subjects(
+    found: Discovery,
+    studies: StudyOptions,
+    results: ResultOptions,
+    chosen: ChosenStudies | None = None,
+) -> Subjects:
+    """Return what options may be about.
+
+    Parameters
+    ----------
+    found
+        The files.
+    studies, results
+        What was asked for.
+    chosen
+        The studies; none where no header was read yet: what is named, and what is in archives,
+        may then be of either kind.
+    """
+    of_files: dict[str, set[SourceKind]] = {"DICOM": {"dicom"}, "NIfTI": {"nifti"}}
+    kinds = {kind for file in found.studies for kind in of_files.get(file.kind, ())}
+    if chosen is not None:
+        kinds |= chosen.kinds_found
+    elif studies.named or any(file.kind == "zip" for file in found.studies):
+        kinds = {"dicom", "nifti"}
+    return Subjects(bool(found.files), kinds, not found.studies, results.forms)
