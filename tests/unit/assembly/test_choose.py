@@ -73,6 +73,23 @@ def test_the_rules_that_ship_know_usual_names(description: str, sequence: str | 
         ("T1 -GD", None), ("T1 +/- GD", None), ("T1 W/WO GAD", None), ("T1 pre + post", None),
         ("T1 with and without contrast", None), ("T1 POST GD / T1 W/O GD", None),
         ("AX FLAIR / BRAIN W/WO", "FLAIR"), ("AX FLAIR pre post", "FLAIR"),
+        ("T1_contrast", "post-contrast"), ("T1-contrast", "post-contrast"),
+        ("T1contrast", "post-contrast"), ("contrast_T1", "post-contrast"),
+        ("T1w_contrast", "post-contrast"), ("contrast-enhanced-T1", "post-contrast"),
+        ("T1_enhanced", "post-contrast"), ("T1KM", "post-contrast"), ("T1wGd", "post-contrast"),
+        ("T1wCE", "post-contrast"), ("T1wPostContrast", "post-contrast"),
+        ("T1WithContrast", "post-contrast"), ("MPRAGEgd", "post-contrast"),
+        ("T1 con contrasto", "post-contrast"), ("T1 MDC", "post-contrast"),
+        ("T1 DOTAREM", "post-contrast"), ("T1 INJ", "post-contrast"),
+        ("AX T1 PLUS C", "post-contrast"), ("T1 C/C", None),
+        ("T1_nocontrast", "pre-contrast"), ("T1 bez kontrastu", "pre-contrast"),
+        ("T1 senza mdc", "pre-contrast"), ("T1 avant injection", "pre-contrast"),
+        ("T1 non-enhanced", "pre-contrast"), ("T1WithoutContrast", "pre-contrast"),
+        ("t1_tse_sag+fs", "pre-contrast"), ("t1_space_sag_iso", "pre-contrast"),
+        ("AX T1 / BRAIN INJURY", "pre-contrast"), ("T1 COR", "pre-contrast"),
+        ("T1_C", None), ("AX T1 +", None), ("T1_preop_contrast", None), ("T1 delayed", None),
+        ("T1 S/C", None), ("T1_S_GD", None), ("T1 nach Gabe", None), ("t1_map", None),
+        ("t1_tirm_tra_dark-fluid", None), ("T1 ilman kontrastia", None),
     ],
 )  # fmt: skip
 def test_contrast_is_what_the_name_says_and_never_guessed(
@@ -161,6 +178,21 @@ def test_times_tell_where_names_do_not() -> None:
         taken = RULES.taken(attributes)
         assert taken is not None
         assert taken[1].sequence == sequence
+
+
+@pytest.mark.parametrize(
+    "name", ["AX SE +C", "AX SE GAD", "SE_contrast", "SE post KM", "SE delayed"]
+)
+def test_a_name_that_says_contrast_is_never_without_whatever_the_times_say(name: str) -> None:
+    attributes = Attributes(description=name, repetition_time_ms=550, echo_time_ms=12)
+    for found in (attributes, attributes._replace(contrast="T1")):
+        assert RULES.taken(found) is None
+        taken = RULES.taken(found._replace(agent=True))
+        assert taken is not None
+        assert taken[1].sequence == "post-contrast"
+    unsaid = RULES.taken(attributes._replace(description="AX SE noncontrast"))
+    assert unsaid is not None
+    assert unsaid[1].sequence == "pre-contrast"
 
 
 def test_words_stand_for_parts_of_patterns(tmp_path: Path) -> None:
