@@ -17,7 +17,15 @@ from scanside import backends
 from scanside.errors import BackendError
 from scanside.gate import Decision, Route, decide, route
 from scanside.postprocess import Region, is_probability_map, outline
-from scanside.preprocess import CHANNELS, Geometry, Window, fill_missing, preprocess, restore
+from scanside.preprocess import (
+    CHANNELS,
+    Geometry,
+    Window,
+    fill_missing,
+    preprocess,
+    restore,
+    stood_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline", "Prepared", "Result", "prepare"]
 
-_FLAIR: Final = CHANNELS.index("FLAIR")
+_OTHERS: Final = tuple(name for name in CHANNELS if name != "FLAIR")
 
 
 class Prepared(NamedTuple):
@@ -115,11 +123,11 @@ def prepare(
         If the slice is not accepted.
     """
     started = time.perf_counter()
-    filled: tuple[str, ...] = ()
-    if fill and pixels.ndim > 1 and pixels.shape[2:] in ((), (1,)):
+    grey = fill and pixels.ndim > 1 and pixels.shape[2:] in ((), (1,))
+    if grey:
         pixels = fill_missing(pixels)
-        filled = tuple(name for name in CHANNELS if name != CHANNELS[_FLAIR])
     image, geometry = preprocess(pixels, window, aspect)
+    filled = _OTHERS if grey else stood_in(pixels)
     return Prepared(image, geometry, filled, _since(started))
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "fit",
     "preprocess",
     "restore",
+    "stood_in",
 ]
 
 SIDE: Final = 256
@@ -44,6 +45,8 @@ SIDE: Final = 256
 
 CHANNELS: Final = ("pre-contrast", "FLAIR", "post-contrast")
 """The model's channels, in order: the order of the LGG dataset (Buda et al. 2019)."""
+
+_FLAIR: Final = CHANNELS.index("FLAIR")
 
 MIN_SIDE: Final = 32
 """Smallest accepted side in pixels. Below it a slice is enlarged over eight times, and no MR
@@ -176,6 +179,29 @@ def fill_missing(flair: NDArray[np.generic]) -> NDArray[np.generic]:
     """
     plane = flair.reshape(*flair.shape[:2], 1)
     return np.repeat(plane, len(CHANNELS), axis=2)
+
+
+def stood_in(pixels: NDArray[np.generic]) -> tuple[str, ...]:
+    """Name the sequences that FLAIR stands in for: their channel equals FLAIR's in every pixel.
+
+    So it is in the training data where a patient has no such sequence, and so is a grey image
+    that was saved as RGB. A slice whose FLAIR shows nothing tells nothing.
+
+    Parameters
+    ----------
+    pixels
+        The slice, any dtype, ``[H, W, 3]`` in the order of `CHANNELS`.
+    """
+    middle = pixels[len(pixels) // 2]  # it differs nearly always where two sequences do
+    flair = pixels[..., _FLAIR]
+    found = tuple(
+        name
+        for at, name in enumerate(CHANNELS)
+        if at != _FLAIR
+        and np.array_equal(middle[:, at], middle[:, _FLAIR])
+        and np.array_equal(pixels[..., at], flair)
+    )
+    return found if found and (flair != flair[0, 0]).any() else ()
 
 
 def apply_window(pixels: NDArray[np.generic], window: Window) -> NDArray[np.uint8]:

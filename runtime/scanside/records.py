@@ -78,7 +78,8 @@ class SliceResult(_Record, tag="slice", frozen=True, kw_only=True):
     box
         Bounding box of the mask on the source grid.
     filled
-        The sequences that FLAIR stands in for (``--fill-missing``).
+        The sequences that FLAIR stands in for: by ``--fill-missing``, or because their channel
+        equals FLAIR's in every pixel.
     mask, overlay
         Paths of the pictures that were written, relative to the output folder.
     backend, precision

@@ -193,6 +193,6 @@ def _read(file: Path, label: DatasetSlice | None, page: Page, options: Options) 
         truth = None if label is None else load_mask(label)
     except InputError as error:
         return read._replace(error=error)
-    if prepared.filled:
+    if pixels.ndim == 2:  # noqa: PLR2004 - grey, which was accepted: FLAIR stands in
         pixels = fill_missing(pixels)
     return read._replace(pixels=pixels, prepared=prepared, truth=truth)

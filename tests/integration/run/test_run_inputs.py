@@ -84,6 +84,17 @@ def test_a_grey_slice_with_the_option(scanside: Command, toy_path: Path, tmp_pat
     assert done.slices[0]["filled"] == ["pre-contrast", "post-contrast"]
 
 
+def test_a_grey_slice_saved_as_rgb_is_said(
+    scanside: Command, toy_path: Path, tmp_path: Path
+) -> None:
+    save(tmp_path / "a.png", toy.lesion_slice(2)[..., [1, 1, 1]])
+    done = scanside("run", tmp_path / "a.png", "--bundle", toy_path)
+    assert done.code == 0
+    assert done.slices[0]["filled"] == ["pre-contrast", "post-contrast"]
+    shown = scanside("run", tmp_path / "a.png", "--bundle", toy_path, "--format", "text")
+    assert "FLAIR stands in for pre-contrast, post-contrast" in shown.out
+
+
 def test_a_deep_slice_with_its_window(scanside: Command, toy_path: Path, tmp_path: Path) -> None:
     image = toy.lesion_slice(2)
     save(tmp_path / "deep" / "a.png", image.astype(np.uint16) * 100 + 7)

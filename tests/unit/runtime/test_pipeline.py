@@ -134,6 +134,10 @@ def test_flair_that_stands_in_is_said(toy_pipeline: Pipeline) -> None:
         toy_pipeline.analyse(flair)
     assert toy_pipeline.analyse(flair, fill=True).filled == ("pre-contrast", "post-contrast")
     assert toy_pipeline.analyse(toy.lesion_slice(2), fill=True).filled == ()
+    as_rgb = np.repeat(flair[..., None], 3, axis=2)
+    assert toy_pipeline.analyse(as_rgb).filled == ("pre-contrast", "post-contrast")
+    blank = np.zeros((256, 256), np.uint8)
+    assert toy_pipeline.analyse(blank, fill=True).filled == ("pre-contrast", "post-contrast")
 
 
 def test_a_precision_that_the_bundle_lacks_is_refused(toy_path: Path) -> None:

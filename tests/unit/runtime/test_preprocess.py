@@ -17,6 +17,7 @@ from scanside.preprocess import (
     fit,
     preprocess,
     restore,
+    stood_in,
 )
 
 sides = st.integers(MIN_SIDE, 700)
@@ -99,6 +100,29 @@ def test_flair_stands_in_for_the_other_two() -> None:
     assert filled.shape == (64, 64, 3)
     assert all(np.array_equal(filled[..., n], flair) for n in range(3))
     assert np.array_equal(fill_missing(flair[..., None]), filled)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_a_channel_that_equals_flair_s_everywhere_is_flair_that_stands_in(dtype: type) -> None:
+    image = np.random.default_rng(0).integers(0, 120, (64, 60, 3)).astype(dtype)
+    assert stood_in(image) == ()
+    for channels, names in (
+        ([1, 1, 2], ("pre-contrast",)),
+        ([0, 1, 1], ("post-contrast",)),
+        ([1, 1, 1], ("pre-contrast", "post-contrast")),
+        ([0, 1, 0], ()),
+    ):
+        found = image[..., channels]
+        assert stood_in(found) == names
+        found[-1, -1, 1] += 1  # one pixel tells two sequences apart
+        assert stood_in(found) == ()
+
+
+def test_a_slice_whose_flair_shows_nothing_tells_nothing() -> None:
+    assert stood_in(np.zeros((64, 64, 3), np.uint8)) == ()
+    edge = np.zeros((64, 64, 3), np.uint8)
+    edge[20:40, 20:40, 0] = 90
+    assert stood_in(edge) == ()
 
 
 @pytest.mark.parametrize(
