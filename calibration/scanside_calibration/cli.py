@@ -12,6 +12,7 @@ import click
 from scanside.bundle import open_bundle
 from scanside.cli.options import pin_option
 from scanside.cli.progress import progress
+from scanside.cli.say import say
 from scanside.errors import ExtraNotInstalledError
 
 if TYPE_CHECKING:
@@ -165,12 +166,12 @@ def calibrate(context: click.Context, /, **options: Any) -> None:  # noqa: ANN40
         check_free(report)
     split: Path | None = options["split"]
     if split is None:
-        _say("no --split: patients are divided here; those of the guard may have been trained on")
+        say("no --split: patients are divided here; those of the guard may have been trained on")
     record = Record()
     dataset = index(options["data"])
     _say_foreign(source, dataset)
     try:
-        written = run(source, dataset, split, request, record, stage=progress, say=_say)
+        written = run(source, dataset, split, request, record, stage=progress, say=say)
     except BaseException:
         show(record.tables(), err=True)
         raise
@@ -210,14 +211,10 @@ def _request(context: click.Context, options: dict[str, Any]) -> Request:
 def _say_foreign(source: Bundle, dataset: Dataset) -> None:
     trained = source.manifest.provenance.dataset_sha256
     if trained is not None and trained != dataset.sha256:
-        _say(
+        say(
             f"the bundle was trained on the dataset {trained[:12]}, and this one is"
             f" {dataset.sha256[:12]}: ranges and figures are those of these slices"
         )
-
-
-def _say(line: str) -> None:
-    click.echo(f"scanside: {line}", err=True)
 
 
 def _write_report(record: Record, path: Path | None) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from scanside.cli.say import show
 from scanside.errors import UsageError
 
 __all__ = ["annotate"]
@@ -68,7 +69,7 @@ def annotate(
         notes="" if notes_file is None else _text(notes_file),
         said={field: value for field, value in said.items() if value is not None},
     )
-    click.echo(f"{output}: {written.label}, manifest sha256 {written.manifest_sha256}")
+    show([f"{output}: {written.label}, manifest sha256 {written.manifest_sha256}"])
 
 
 def _text(path: Path) -> str:

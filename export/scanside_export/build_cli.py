@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from scanside.cli.say import say
 from scanside.contract import PRECISIONS
 from scanside.errors import OutputError
 from scanside_export.options import batch, spelled
@@ -180,7 +181,7 @@ def build(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - 
                 rebuild=options["rebuild"],
                 limits=Limits(options["time_limit"], None if limit is None else limit * _MIB),
                 command=_command_line(context),
-                say=_say,
+                say=say,
                 stage=progress,
                 implicit=implicit,
             ),
@@ -204,12 +205,8 @@ def _implicit(bundle: Bundle, options: dict[str, Any], folder: Path) -> Iterator
     with tempfile.TemporaryDirectory(dir=folder, prefix=".slices.") as scratch:
         file = Path(scratch) / "slices.npy"
         dataset = index(options["implicit_int8"])
-        facts = prepare(bundle, dataset, options["split"], file, stage=progress, say=_say)
+        facts = prepare(bundle, dataset, options["split"], file, stage=progress, say=say)
         yield Implicit(file, facts)
-
-
-def _say(line: str) -> None:
-    click.echo(f"scanside: {line}", err=True)
 
 
 def _settings(options: dict[str, Any], manifest: Manifest) -> Settings:

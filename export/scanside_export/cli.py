@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from scanside.cli.say import say, show
 from scanside.contract import Batch, Thresholds, field_path
 from scanside.errors import ExtraNotInstalledError, InternalError, UsageError
 from scanside_export.options import batch, spelled
@@ -159,7 +160,7 @@ def export(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 -
             command=_command_line(context),
             say=lambda line: click.echo(line, err=True),
         )
-    click.echo(f"{output}: {bundle.label}, manifest sha256 {bundle.manifest_sha256}")
+    show([f"{output}: {bundle.label}, manifest sha256 {bundle.manifest_sha256}"])
     for role, files in bundle.manifest.models.items():
         for precision, file in files.items():
             click.echo(
@@ -175,10 +176,9 @@ def _thresholds(options: dict[str, Any]) -> Thresholds:
     given = {name: options[name] for name in ("gate", "decision", "mask", "chosen")}
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if path is None and len(missing) == len(given):
-        click.echo(
-            f"scanside: the thresholds are defaults ({UNCHOSEN.gate}, {UNCHOSEN.decision}), not"
-            " chosen on data: choose them with scanside evaluate --sensitivity",
-            err=True,
+        say(
+            f"the thresholds are defaults ({UNCHOSEN.gate}, {UNCHOSEN.decision}), not"
+            " chosen on data: choose them with scanside evaluate --sensitivity"
         )
         return UNCHOSEN
     if (path is None) == (len(missing) == len(given)) or (path is None and missing):

@@ -77,6 +77,8 @@ def discreet(what: str) -> Iterator[None]:
     ------
     InternalError
         For any error that is not scanside's own, with its type and place and without its text.
+    MemoryError
+        As it is: it is told of neither a file nor scanside.
     """
     try:
         with quiet():
@@ -105,6 +107,8 @@ class refusing:  # noqa: N801 - a context manager, used as a verb
     ------
     InputError
         Without the library's text, which may quote values, and without its traceback.
+    MemoryError
+        As it is: the file may be as good as any.
     """
 
     def __init__(self, source: str, what: str) -> None:
@@ -122,7 +126,7 @@ class refusing:  # noqa: N801 - a context manager, used as a verb
     ) -> None:
         self._quiet.__exit__(None, None, None)
         # A parser fed with anything may raise anything.
-        if isinstance(error, Exception) and not isinstance(error, ScansideError):
+        if isinstance(error, Exception) and not isinstance(error, (ScansideError, MemoryError)):
             raise InputError(
                 f"{self._about} cannot be read ({type(error).__name__})",
                 accepted="whole files that keep to their format",

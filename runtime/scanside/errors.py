@@ -14,7 +14,7 @@
     │   ├── DeviceLostError           8  a device that this process can't use any more
     │   └── ExtraNotInstalledError    8  an optional dependency that is not installed
     ├── OutputError                   9  a result that could not be written
-    └── InternalError                70  a defect of scanside itself
+    └── InternalError                70  a defect of scanside itself, or memory that ran out
 
 A message says what was given, what is accepted, and what to do.
 """
@@ -177,7 +177,7 @@ class OutputError(ScansideError):
 
 
 class InternalError(ScansideError):
-    """A defect of scanside itself."""
+    """A defect of scanside itself, or memory that ran out."""
 
 
 def worst_exit_code(*codes: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scanside.errors import InputError
 from scanside.lanes import Pictures, Read, analyse
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "analyse_files", "picture_names"]
 
-_LONGEST_STEM, _SHORT_STEM = 200, 50
-"""Bytes of a stem that pictures are named after as it is, and characters kept of a longer one:
-file systems allow 255 bytes."""
+_LONGEST_PART, _SHORT_PART = 200, 50
+"""Bytes of a folder's or file's name that pictures are named after as it is, and characters kept of
+a longer one: file systems allow 255 bytes, and a byte that is no text is written as four."""
+
+_LONGEST_PATH: Final = 2000
+"""Bytes of the folders and the file that pictures are named after; beyond them, after the file
+alone: Linux allows 4,095 bytes, those of the output folder included."""
 
 
 class Options(NamedTuple):
@@ -143,17 +147,20 @@ class _PictureNames:
     def of(self, file: Path, index: int) -> Pictures:
         """Return the names of a slice's pictures."""
         inside = _absolute(file).relative_to(self._root).with_suffix("")
-        stem = source_name(inside.name)
-        if len(stem.encode()) > _LONGEST_STEM:
-            stem = stem[:_SHORT_STEM]
-        folder = source_name(inside.parent)
-        wanted = (f"{folder}/" if folder != "." else "") + stem
+        parts = [_short(source_name(part)) for part in inside.parts]
+        wanted = "/".join(parts)
+        if len(wanted.encode()) > _LONGEST_PATH:
+            wanted = parts[-1]
         wanted += f"_p{index:03d}" if index else ""
         name, number = wanted, 2
         while name in self._taken:
             name, number = f"{wanted}_{number}", number + 1
         self._taken.add(name)
         return picture_names(name)
+
+
+def _short(part: str) -> str:
+    return part if len(part.encode()) <= _LONGEST_PART else part[:_SHORT_PART]
 
 
 def _absolute(path: Path) -> Path:

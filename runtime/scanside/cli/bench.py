@@ -18,6 +18,7 @@ from scanside.bench.statistics import parse_percentiles
 from scanside.bench.tables import comparison_lines, csv_table, result_lines
 from scanside.bundle import open_bundle
 from scanside.cli.options import _window, backend_options, pin_option
+from scanside.cli.say import say, show
 from scanside.errors import BenchmarkInvalidError
 from scanside.runner import Options
 from scanside.writers.files import write_atomic
@@ -194,14 +195,14 @@ def bench(  # noqa: PLR0913 - one parameter an option
         logs=output,
         profile_layers=profile_layers,
     )
-    result = measure(request, lambda text: click.echo(f"scanside: {text}", err=True))
+    result = measure(request, lambda text: say(f"{text}"))
     comparison = None
     if old is not None and old_file is not None:
         comparison = compare(result, old, old_file)
     lines = [*result_lines(result)]
     if comparison is not None:
         lines += ["", *comparison_lines(comparison)]
-    click.echo("\n".join(lines))
+    show(lines)
     for file, content in (
         (json_file, result.encode),
         (csv_file, lambda: csv_table(result)),

@@ -12,6 +12,7 @@ import msgspec
 
 from scanside.cli.options import slice_options
 from scanside.cli.progress import progress
+from scanside.cli.say import say
 from scanside.comparison.limits import Limits
 from scanside.comparison.page import page_html
 from scanside.comparison.records import ComparisonResult, SlicePair, to_json_line
@@ -131,10 +132,9 @@ def compare(  # noqa: PLR0913 - one parameter an option
         ]
         names = [side.described.backend for side in sides]
         if names[0] != names[1] and "auto" in {spec.backend for spec in specs}:
-            click.echo(
-                f"scanside: A runs on {names[0]} and B on {names[1]}, as auto chose: name one after"
-                " @ to compare both on the same",
-                err=True,
+            say(
+                f"A runs on {names[0]} and B on {names[1]}, as auto chose: name one after"
+                " @ to compare both on the same"
             )
         found = _find(data, labelled=labelled)
         study = Study((sides[0], sides[1]), found, options, worst=worst)
@@ -145,23 +145,21 @@ def compare(  # noqa: PLR0913 - one parameter an option
         click.echo(to_text(result), nl=False)
     else:
         click.echo(msgspec.json.encode(result))
-    click.echo(f"scanside: records in {folder.results}; page: {folder.page}", err=True)
+    say(f"records in {folder.results}; page: {folder.page}")
     return _exit(result)
 
 
 def _opened(name: str, side: OpenSide, stack: ExitStack) -> OpenSide:
     stack.enter_context(side.pipeline)
     if side.pipeline.fallback is not None:
-        click.echo(
-            f"scanside: {name} uses {side.described.backend}: {side.pipeline.fallback}", err=True
-        )
+        say(f"{name} uses {side.described.backend}: {side.pipeline.fallback}")
     return side
 
 
 def _find(data: Path, *, labelled: bool | None) -> Input:
     found = find_input(data, labelled=labelled)
     what = "a labelled dataset" if found.labelled else "plain slices: no figures against a truth"
-    click.echo(f"scanside: {data}: {len(found.files):,} files, {what}", err=True)
+    say(f"{data}: {len(found.files):,} files, {what}")
     return found
 
 

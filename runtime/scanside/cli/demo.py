@@ -11,7 +11,9 @@ from typing import Final
 
 import click
 
+from scanside.cli.say import show
 from scanside.errors import OutputError
+from scanside.plain import plain
 
 __all__ = ["demo"]
 
@@ -55,7 +57,7 @@ def demo(*, folder: Path | None, output: Path, bundle: Path | None, from_scratch
     chosen: list[object] = [] if bundle is None else ["--bundle", bundle]
     _scanside("verify", *([] if bundle is None else [bundle]))
     _scanside("run", folder, "--output", results, "--format", "text", "--page", *note, *chosen)
-    click.echo(f"\nOpen {results / 'index.html'} to see the outlines.")
+    show(["", f"Open {results / 'index.html'} to see the outlines."])
 
 
 def _all_stages(output: Path) -> None:
@@ -86,14 +88,14 @@ def _all_stages(output: Path) -> None:
     _scanside("data", "phantom", unseen, "--patients", 1, "--slices", 12, "--seed", 900)
     results = output / "results"
     _scanside("run", unseen, "--bundle", bundle, "--output", results, "--format", "text", "--page")
-    click.echo(f"\nReport: {output / 'report' / 'report.html'}")
-    click.echo(f"Pictures: {results / 'index.html'}")
+    report, pictures = output / "report" / "report.html", results / "index.html"
+    show(["", f"Report: {report}", f"Pictures: {pictures}"])
 
 
 def _scanside(*words: object) -> None:
     """Show a command and run it as the user would, in a process of its own."""
     arguments = [str(word) for word in words]
-    click.echo(f"$ {shlex.join(['scanside', *arguments])}", err=True)
+    click.echo(plain(f"$ {shlex.join(['scanside', *arguments])}"), err=True)
     done = subprocess.run([sys.executable, "-m", "scanside", *arguments], check=False)  # noqa: S603 - ours
     if done.returncode != 0:
         # The step has said what was wrong.

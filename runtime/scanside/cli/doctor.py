@@ -7,6 +7,8 @@ from typing import Literal
 import click
 import msgspec
 
+from scanside.cli.say import say, show
+
 __all__ = ["doctor"]
 
 
@@ -33,7 +35,7 @@ def doctor(*, form: Literal["text", "json"]) -> int:
     if form == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2))
     else:
-        click.echo("\n".join(report_lines(report)))
+        show(report_lines(report))
     if report.exit_code:
-        click.echo(f"scanside: error: {conclusion(report)}", err=True)
+        say(f"error: {conclusion(report)}")
     return report.exit_code

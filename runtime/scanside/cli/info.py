@@ -9,6 +9,7 @@ import msgspec
 
 from scanside.bundle import Bundle, open_bundle
 from scanside.cli.options import pin_option
+from scanside.cli.say import show
 from scanside.contract import ROLES, Manifest
 
 __all__ = ["info"]
@@ -29,7 +30,7 @@ def info(*, bundle: Path | None, bundle_sha256: str | None, as_json: bool, card:
     elif card:
         click.echo(opened.read("$.card").decode("utf-8"), nl=False)
     else:
-        click.echo("\n".join([*_heading(opened), *_models(opened.manifest), *_facts(opened)]))
+        show([*_heading(opened), *_models(opened.manifest), *_facts(opened)])
 
 
 def _heading(bundle: Bundle) -> list[str]:

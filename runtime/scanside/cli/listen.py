@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from scanside.cli.say import say
 from scanside.errors import ExtraNotInstalledError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def listen(
         raise click.UsageError("--config FILE is needed")
     config = _read(file)
     if check:
-        click.echo(f"scanside: {file} is in order", err=True)
+        say(f"{file} is in order")
         return
     _run(config, made_up=made_up_results)
 
@@ -87,7 +88,7 @@ def retry(*, file: Path) -> None:
 
     config = _read(file)
     objects, studies = revive(Path(config.spool.folder), time.time())
-    click.echo(f"scanside: {objects} objects and {studies} studies are tried again", err=True)
+    say(f"{objects} objects and {studies} studies are tried again")
 
 
 def _read(file: Path) -> ListenConfig:
@@ -114,11 +115,7 @@ def _run(config: ListenConfig, *, made_up: bool) -> None:
         _on_signals(node.stop)
         if early:
             node.stop()
-        click.echo(
-            f"scanside: {config.node.ae_title} listens on {config.node.address}:{node.port},"
-            f" {analyst.label}",
-            err=True,
-        )
+        say(f"{config.node.ae_title} listens on {config.node.address}:{node.port}, {analyst.label}")
         favour_answers()
         node.run()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
+from scanside.cli.say import say
 from scanside.errors import EXIT_INTERRUPTED, InternalError, OutputError, ScansideError
+from scanside.plain import plain
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint, EntryPoints
@@ -102,36 +105,51 @@ def _run() -> int:
 
 def _report(error: BaseException) -> int:
     """Say what ended the command, and return its exit code."""
-    if isinstance(error, SystemExit):  # click ends the process so where a pipe is closed
-        return _tell(OutputError("standard output: the reader has closed the pipe"))
-    if isinstance(error, OSError) and error.filename is None:
-        return _tell(OutputError(f"standard output: {error.strerror or error}"))
-    if isinstance(error, ScansideError):
-        return _tell(error)
+    own = _own(error)
+    if own is not None:
+        return _tell(own)
     if isinstance(error, click.ClickException):
-        error.show()
+        error.show(told := io.StringIO())
+        click.echo(_plain_lines(told.getvalue().expandtabs()), err=True, nl=False)
         return error.exit_code
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
-        click.echo("scanside: interrupted", err=True)
+        say("interrupted")
         return EXIT_INTERRUPTED
     return _defect(error)
 
 
+def _own(error: BaseException) -> ScansideError | None:
+    """Return what scanside calls an error; none where it has no name for it."""
+    if isinstance(error, ScansideError):
+        return error
+    if isinstance(error, SystemExit):  # click ends the process so where a pipe is closed
+        return OutputError("standard output: the reader has closed the pipe")
+    if isinstance(error, OSError) and error.filename is None:
+        return OutputError(f"standard output: {error.strerror or error}")
+    if isinstance(error, MemoryError):
+        return InternalError("there is not enough memory", remedy="free some, or add some")
+    return None
+
+
 def _tell(error: ScansideError) -> int:
-    click.echo(f"scanside: error: {error}", err=True)
+    say(f"error: {error}")
     return error.exit_code
 
 
 def _defect(error: BaseException) -> int:
     import traceback
 
-    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    click.echo(_plain_lines("".join(traceback.format_exception(error))), err=True, nl=False)
     return _tell(
         InternalError(
             f"{type(error).__name__}: {error}",
             remedy="this is a defect of scanside: please report it with the lines above",
         )
     )
+
+
+def _plain_lines(text: str) -> str:
+    return "\n".join(map(plain, text.split("\n")))
 
 
 def _entry_points() -> EntryPoints:

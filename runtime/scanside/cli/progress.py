@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import click
+from scanside.cli.say import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,10 +66,9 @@ def _lines(total: int, unit: str) -> Callable[[int], None]:
         last = now
         rate = done / (now - started)
         left = (total - done) / rate
-        click.echo(
-            f"scanside: {done:,} of {total:,} {unit} ({done / total:.0%}),"
-            f" {rate:.1f} a second, {left:.0f} s left",
-            err=True,
+        say(
+            f"{done:,} of {total:,} {unit} ({done / total:.0%}),"
+            f" {rate:.1f} a second, {left:.0f} s left"
         )
 
     return update

@@ -17,6 +17,7 @@ from scanside.cli.loading import uncollected
 from scanside.cli.options import backend_options, bundle_option, pin_option, slice_options
 from scanside.cli.progress import progress
 from scanside.cli.results import ResultOptions, StudyWriter, expected_forms, result_options
+from scanside.cli.say import say, show
 from scanside.cli.sinks import Sinks
 from scanside.cli.studies import (
     ReadStudies,
@@ -32,6 +33,7 @@ from scanside.cli.work import Work, discover_inputs, subjects
 from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, worst_exit_code
 from scanside.lanes import Analysed
 from scanside.pipeline import Pipeline
+from scanside.plain import plain
 from scanside.readers.image import source_name
 from scanside.records import RunResult, SliceResult
 from scanside.runner import Options, analyse_files
@@ -78,6 +80,14 @@ class _Job(NamedTuple):
     note: str
 
 
+def _text(_: click.Context, __: click.Parameter, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter(f"{plain(value)}; accepted: UTF-8 text") from None
+    return value
+
+
 @click.command()
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for records and pictures.")
@@ -94,7 +104,9 @@ class _Job(NamedTuple):
 @study_options
 @result_options
 @click.option("--page", is_flag=True, help="Write OUTPUT/index.html with the pictures.")
-@click.option("--note", default="", metavar="TEXT", help="A sentence for the page's head.")
+@click.option(
+    "--note", default="", callback=_text, metavar="TEXT", help="A sentence for the page's head."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the results that --output holds.")
 @click.option("--strict", is_flag=True, help="Exit with 7 if a slice is indeterminate.")
 def run(  # noqa: PLR0913 - one parameter an option
@@ -179,9 +191,9 @@ def run(  # noqa: PLR0913 - one parameter an option
         )
         writer = StudyWriter(results, folder, work.chosen.kinds, studies.settings)
         if pipeline.fallback is not None:
-            click.echo(f"scanside: using {pipeline.backend.name}: {pipeline.fallback}", err=True)
+            say(f"using {pipeline.backend.name}: {pipeline.fallback}")
         if pipeline.reason is not None:
-            click.echo(f"scanside: {pipeline.reason}", err=True)
+            say(f"{pipeline.reason}")
         return _execute(job, work, opened, pipeline, writer, stop, strict=strict)
 
 
@@ -192,7 +204,7 @@ def _explain(work: Work) -> int:
     lines += [f"{source_name(place)}: {reason}" for place, reason in work.found.unreadable]
     if work.found.files:
         lines.append(f"{len(work.found.files):,} images are analysed as they are")
-    click.echo("\n".join(lines))
+    show(lines)
     refused = work.found.unreadable or work.chosen.refused
     return InputError.exit_code if refused else 0
 
@@ -259,10 +271,10 @@ def _conclusion(findings: Findings, written: Written) -> Conclusion:
     study = findings.study
     notes = tuple(f"{note.sequence}: {note.text}" for note in study.notes)
     for note in notes:
-        click.echo(f"scanside: {study.name}: {note}", err=True)
+        say(f"{study.name}: {note}")
     if written.dropped:
         names = ", ".join(written.dropped)
-        click.echo(f"scanside: {study.name}: not valid, and left out: {names}", err=True)
+        say(f"{study.name}: not valid, and left out: {names}")
     return Conclusion(
         centroid_mm=findings.measures.centroid_mm,
         filled=study.filled,
@@ -296,4 +308,4 @@ def _say_where(job: _Job, summary: RunResult) -> None:
         where.append(f"pictures in {job.output.path}")
     if job.page:
         where.append(f"page: {job.output.page}")
-    click.echo(f"scanside: {'; '.join(where)}", err=True)
+    say(f"{'; '.join(where)}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scanside.errors import InputError, UsageError
 from scanside.lanes import Analysed
 from scanside.readers.discover import discover
+from scanside.readers.image import source_name
 from scanside.records import SliceResult
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def choose_studies(files: Iterable[StudyFile], options: StudyOptions) -> ChosenS
     if options.named:
         named = {name: _only_series(path) for name, path in options.named.items()}
         _check_different(named)
-        study = StudyFiles(str(options.named["FLAIR"]), list(named.values()))
+        study = StudyFiles(source_name(options.named["FLAIR"]), list(named.values()))
         studies.append(choose(study, rules, fill=options.fill, named=named))
     found = collect(files)
     left_out = Counter(found.left_out)
@@ -294,7 +295,7 @@ def _only_series(path: Path) -> Candidate:
     series = [each for study in found.studies for each in study.candidates if not each.own]
     if len(series) != 1:
         raise UsageError(
-            f"{path} holds {len(series)} DICOM or NIfTI series",
+            f"{source_name(path)} holds {len(series)} DICOM or NIfTI series",
             accepted="a file or folder with one series",
             remedy="name the folder of that series alone",
         )

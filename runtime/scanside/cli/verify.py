@@ -13,6 +13,7 @@ import numpy as np
 from scanside.bundle import Bundle, open_bundle
 from scanside.checks import Check, Verification
 from scanside.cli.options import backend_options, pin_option
+from scanside.cli.say import say, show
 from scanside.errors import InputError, ParityError, UsageError
 from scanside.pipeline import Pipeline, prepare
 from scanside.readers.discover import discover
@@ -61,7 +62,7 @@ def verify(
     with Pipeline.open(opened, backend=backend, precision=precision) as pipeline:
         fallback = pipeline.fallback
         if fallback is not None:
-            click.echo(f"scanside: using {pipeline.backend.name}: {fallback}", err=True)
+            say(f"using {pipeline.backend.name}: {fallback}")
         checks = list(verify_golden(opened, pipeline))
         if data is not None:
             checks += _on_data(opened, pipeline, data)
@@ -71,16 +72,18 @@ def verify(
         told = Verification(bundle=what, fallback=fallback, passed=not failed, checks=tuple(checks))
         click.echo(msgspec.json.encode(told))
     else:
-        click.echo(f"{what}: {len(checks)} checks")
-        for check in checks:
-            verdict = "ok  " if check.passed else "FAIL"
-            click.echo(f"  {verdict} {check.name:<26} {check.found}; wanted {check.wanted}")
+        show([f"{what}: {len(checks)} checks", *map(_line, checks)])
     if failed:
         raise ParityError(
             f"{what}: {len(failed)} of {len(checks)} checks failed:"
             f" {', '.join(check.name for check in failed)}",
             remedy="do not use this bundle on this device: fetch or build it again",
         )
+
+
+def _line(check: Check) -> str:
+    verdict = "ok  " if check.passed else "FAIL"
+    return f"  {verdict} {check.name:<26} {check.found}; wanted {check.wanted}"
 
 
 def _on_data(bundle: Bundle, pipeline: Pipeline, folder: Path) -> list[Check]:

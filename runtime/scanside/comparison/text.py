@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scanside.comparison.labelled import FIGURES
+from scanside.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +82,7 @@ def name_of(source: str, index: int) -> str:
 
 def to_text(result: ComparisonResult) -> str:
     """Return the comparison as text for a terminal."""
-    return "\n".join(_lines(result)) + "\n"
+    return "\n".join(map(plain, _lines(result))) + "\n"
 
 
 def _lines(result: ComparisonResult) -> Iterator[str]:

@@ -105,6 +105,8 @@ def _study_of(data: bytes, syntax: str, sop_class: str, sop_instance: str) -> st
             specific_tags=_WANTED_TAGS,
         )
         found = [_text(head, tag) for tag in _WANTED_TAGS]
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001 - pydicom raises what it meets on a damaged data set
         raise RefusedError(
             f"a data set that can't be read ({type(error).__name__})", _NOT_UNDERSTOOD

@@ -196,6 +196,8 @@ class Receiver:
             what = self._spool.accept(received)
         except SpoolFullError as error:
             status, told = OUT_OF_RESOURCES, str(error)
+        except MemoryError:
+            status, told = OUT_OF_RESOURCES, "there is not enough memory for it"
         except RefusedError as error:
             status, told = error.status, error.given
         except OutputError as error:

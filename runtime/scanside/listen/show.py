@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scanside.plain import plain
+
 if TYPE_CHECKING:
     from scanside.listen.status import SpoolStatus
 
@@ -41,7 +43,7 @@ def status_text(status: SpoolStatus) -> str:
         lines.append(line)
     lines += [f"failed        {study.study}: {study.reason}" for study in status.failed]
     lines.append("idle: nothing is left to do" if status.idle else "there is work to do")
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -12,6 +12,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from scanside.plain import plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,7 +35,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return a line as ``scanside: warning: what happened``."""
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        return f"scanside: {level}{record.getMessage()}"
+        return plain(f"scanside: {level}{record.getMessage()}")
 
 
 class _Json(logging.Formatter):

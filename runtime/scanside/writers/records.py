@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
+from scanside.plain import plain
 from scanside.records import Record, RunResult, SliceResult, StudyResult, to_json_line
 from scanside.writers.files import output_errors
 
@@ -191,7 +192,7 @@ class _Text:
         return source.removeprefix(self._root) or source
 
     def _line(self, text: str) -> None:
-        self._sink.put(text.rstrip().encode() + b"\n")
+        self._sink.put(plain(text.rstrip()).encode() + b"\n")
 
 
 def _finding(record: SliceResult) -> str:

@@ -187,3 +187,20 @@ def test_no_patient_is_named_in_the_spools_own_files(tmp_path: Path, pacs: Pacs)
             assert b"CANARY" not in path.read_bytes()
     lines = (tmp_path / "s" / "audit.jsonl").read_text().splitlines()
     assert {json.loads(line)["event"] for line in lines} >= {"study finished", "node stops"}
+
+
+@pytest.mark.parametrize(
+    "where", ["scanside.listen.arrival.read_dataset", "scanside.listen.spool.Spool.accept"]
+)
+def test_memory_that_ran_out_has_the_sender_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def greedy(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(where, greedy)
+    port = free_port()
+    with running(configuration(tmp_path / "s", port=port)):
+        association = scanner(port)
+        assert association.send_c_store(instance(1, 1)).Status == 0xA700
+        association.release()

@@ -192,3 +192,17 @@ def test_one_image_comes_on_standard_input(toy_path: Path, tmp_path: Path) -> No
     both = subprocess.run([*command[:5], "x.png"], input=content, capture_output=True, check=False)
     assert both.returncode == 2
     assert b"one image on standard input" in both.stderr
+
+
+def test_memory_that_ran_out_is_nobody_s_fault(
+    scanside: Command, toy_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 8.00 GiB")
+
+    monkeypatch.setattr("scanside.runner.prepare", greedy)
+    done = scanside("run", folder, "--bundle", toy_path)
+    assert done.code == 70
+    assert "there is not enough memory" in done.err
+    assert "rejected" not in done.out
+    assert "defect" not in done.err

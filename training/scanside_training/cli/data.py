@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from scanside.cli.say import show
 from scanside.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def split(
         made = (make_split(dataset, seed=seed, validation=shares[0], test=shares[1]),)
     for path, each in zip(paths, made, strict=True):
         write_split(path, each)
-        click.echo(f"{path}: {_describe(each, dataset)}")
+        show([f"{path}: {_describe(each, dataset)}"])
 
 
 @data.command()
@@ -169,7 +170,7 @@ def stats(*, folder: Path, output: Path, overwrite: bool) -> None:
         f" {found.tumor_share:.2%} of the pixels are tumour; patients with FLAIR in place of"
         f" another sequence: {filled}; nearly blank slices: {blank}"
     )
-    click.echo(f"{output}")
+    show([str(output)])
 
 
 def _index(folder: Path, *, keep_going: bool = False) -> Dataset:
@@ -191,17 +192,20 @@ def _tell_text(dataset: Dataset) -> None:
 
     held = contents(dataset)
     width = max(len("patient"), *(len(row.patient) for row in held.patients))
-    click.echo(f"{'patient':{width}}  slices  positive  tumour px")
-    for row in held.patients:
-        click.echo(f"{row.patient:{width}}  {row.slices:6}  {row.positive:8}  {row.tumor_px:9,}")
-    click.echo(
-        f"\n{len(held.patients)} patients, {held.slices:,} slices, {held.positive:,} positive"
-        f" ({held.positive / held.slices:.1%})\nsha256 {held.sha256}"
-    )
+    lines = [
+        f"{'patient':{width}}  slices  positive  tumour px",
+        *(
+            f"{row.patient:{width}}  {row.slices:6}  {row.positive:8}  {row.tumor_px:9,}"
+            for row in held.patients
+        ),
+        "",
+        f"{len(held.patients)} patients, {held.slices:,} slices, {held.positive:,} positive"
+        f" ({held.positive / held.slices:.1%})",
+        f"sha256 {held.sha256}",
+    ]
     if held.problems:
-        click.echo(f"\nleft out ({len(held.problems)}):")
-        for problem in held.problems:
-            click.echo(f"- {problem}")
+        lines += ["", f"left out ({len(held.problems)}):", *(f"- {p}" for p in held.problems)]
+    show(lines)
 
 
 def _describe(split: Split, dataset: Dataset) -> str:

@@ -10,6 +10,7 @@ import click
 
 from scanside.cli.options import backend_options
 from scanside.cli.progress import progress
+from scanside.cli.say import say, show
 from scanside.errors import OutputError
 from scanside.evaluation.bootstrap import RESAMPLES
 from scanside.writers.files import output_errors, write_atomic
@@ -164,9 +165,9 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     chosen = choose(data, split, part)
     with open_models(models, asked) as loaded:
         if loaded.fallback is not None:
-            click.echo(f"scanside: using {loaded.backend.name}: {loaded.fallback}", err=True)
+            say(f"using {loaded.backend.name}: {loaded.fallback}")
         if loaded.reason is not None:
-            click.echo(f"scanside: {loaded.reason}", err=True)
+            say(f"{loaded.reason}")
         wanted = None if sensitivity is None else _Wanted(sensitivity, indeterminate)
         metrics = _evaluate(
             loaded,
@@ -181,7 +182,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         figure = metrics.figures[name]
         low, high = (_number(end) for end in (figure.low, figure.high))
         click.echo(f"{label + ':':42}{_number(figure.value)}  (95 % CI {low} to {high})")
-    click.echo(f"{output / _REPORT}")
+    show([str(output / _REPORT)])
 
 
 def _evaluate(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scanside.cli.say import say
 from scanside.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -110,4 +111,4 @@ def to_dicom(  # noqa: PLR0913 - one parameter an option
             spacing=spacing,
         )
         files += write_study(plans, output / patient, kind=kind, variant=variant, syntax=syntax)
-    click.echo(f"{output}: {studies} studies, {files:,} files, {variant}", err=True)
+    say(f"{output}: {studies} studies, {files:,} files, {variant}")
