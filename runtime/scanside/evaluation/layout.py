@@ -11,10 +11,10 @@ from scanside.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["TIFF", "Found", "find_slices"]
+__all__ = ["Found", "find_slices"]
 
-TIFF: Final = (".tif", ".tiff")
-_FORMATS: Final = (*TIFF, ".webp", ".png")
+_TIFF: Final = (".tif", ".tiff")
+_FORMATS: Final = (*_TIFF, ".webp", ".png")
 _NAME: Final = re.compile(r"(?P<patient>.+)_(?P<number>[0-9]+)(?P<mask>_mask)?")
 
 
@@ -116,6 +116,6 @@ def _pair(patient: str, number: int, images: list[Path], masks: list[Path]) -> F
             return f"{patient} has slice {number} twice: {', '.join(path.name for path in paths)}"
     # The dataset as published has a mask for every .tif: one that is missing was lost, and
     # taking it for empty would turn a positive slice into a negative one.
-    if not masks and images[0].suffix.lower() in TIFF:
+    if not masks and images[0].suffix.lower() in _TIFF:
         return f"{patient}/{images[0].name} has no mask {patient}_{number}_mask.tif"
     return Found(patient, number, images[0], masks[0] if masks else None)

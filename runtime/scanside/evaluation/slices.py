@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 
 from scanside.errors import InputError
-from scanside.evaluation.layout import TIFF
 from scanside.preprocess import CHANNELS, fit
+from scanside.readers.image import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,8 @@ def load_image(item: DatasetSlice) -> NDArray[np.uint8]:
     Raises
     ------
     InputError
-        If the file cannot be read or is not 8-bit RGB.
+        If the file cannot be read, is damaged, turned or otherwise not accepted by
+        `scanside.readers.image`, or is not 8-bit RGB.
     """
     pixels = _decode(item.image)
     if pixels.shape[2:] != (len(CHANNELS),) or pixels.dtype != np.uint8:
@@ -71,8 +72,7 @@ def load_image(item: DatasetSlice) -> NDArray[np.uint8]:
             accepted="8-bit images with three channels (pre-contrast, FLAIR, post-contrast)",
         )
     fit(pixels.shape[0], pixels.shape[1])
-    # OpenCV decodes to BGR; the files' R is pre-contrast.
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return pixels.astype(np.uint8, copy=False)
 
 
 def load_mask(item: DatasetSlice) -> NDArray[np.uint8]:
@@ -91,7 +91,8 @@ def load_mask(item: DatasetSlice) -> NDArray[np.uint8]:
     Raises
     ------
     InputError
-        If a file cannot be read, or the mask is not one 8-bit channel with 0 and 255 or 1.
+        If a file is not accepted by `scanside.readers.image`, or the mask is not one 8-bit
+        channel with 0 and 255 or 1.
     """
     if item.mask is None:
         height, width = _decode(item.image).shape[:2]
@@ -110,21 +111,9 @@ def load_mask(item: DatasetSlice) -> NDArray[np.uint8]:
     return (pixels > 0).astype(np.uint8)
 
 
-def _decode(path: Path) -> NDArray[Any]:
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise InputError(f"{path} could not be read: {error.strerror or error}") from error
-    try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except cv2.error as error:
-        raise InputError(f"{path} could not be decoded: {error.err}") from error
-    if pixels is None:
-        raise InputError(
-            f"{path} ({data.size} bytes) could not be decoded",
-            remedy="copy the file again from the dataset",
-        )
-    # imdecode returns the first page of several without a word.
-    if path.suffix.lower() in TIFF and (pages := cv2.imcount(str(path))) > 1:
-        raise InputError(f"{path} has {pages} pages", accepted="one slice a file")
-    return pixels
+def _decode(path: Path) -> NDArray[np.generic]:
+    """Read the one picture of a file, as `scanside run` reads it and with the same refusals."""
+    first, *others = islice(read_file(path), 2)
+    if others:
+        raise InputError(f"{path} has several pages", accepted="one slice a file")
+    return first.pixels

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import cv2
@@ -118,13 +120,42 @@ def _tiny(path: Path) -> None:
     cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
 
 
+def _as_png(path: Path) -> bytes:
+    """Return the picture as PNG: what a file is, its content says and not its name."""
+    return cv2.imencode(".png", cv2.imread(str(path), cv2.IMREAD_UNCHANGED))[1].tobytes()
+
+
+def _without_end(path: Path) -> None:
+    path.write_bytes(_as_png(path)[:-12])
+
+
+def _flipped_bit(path: Path) -> None:
+    data = bytearray(_as_png(path))
+    data[-20] ^= 1  # in the last chunk that holds pixels
+    path.write_bytes(data)
+
+
+def _lying(path: Path) -> None:
+    """Add an EXIF chunk that says that the picture is to be turned."""
+    data = _as_png(path)
+    exif = b"eXIf" + struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 274, 3, 1, 6, 0, 0)
+    chunk = struct.pack(">I", len(exif) - 4) + exif + struct.pack(">I", zlib.crc32(exif))
+    path.write_bytes(data[:33] + chunk + data[33:])
+
+
 DAMAGES = {
-    "truncated": ("P_1/P_1_1.tif", _truncate, "could not be decoded"),
-    "empty file": ("P_1/P_1_1.tif", lambda p: p.write_bytes(b""), "0 bytes"),
-    "a folder": ("P_1/P_1_1.tif", lambda p: (p.unlink(), p.mkdir()), "could not be read"),
+    "truncated": ("P_1/P_1_1.tif", _truncate, "damaged or incomplete"),
+    "empty file": ("P_1/P_1_1.tif", lambda p: p.write_bytes(b""), "but empty"),
+    "a folder": ("P_1/P_1_1.tif", lambda p: (p.unlink(), p.mkdir()), "not a regular file"),
+    "PNG without its end": ("P_1/P_1_1.tif", _without_end, "damaged or incomplete"),
+    "PNG with a flipped bit": ("P_1/P_1_1.tif", _flipped_bit, "checksum"),
+    "to be turned": ("P_1/P_1_1.tif", _lying, "turned or mirrored"),
+    "mask without its end": ("P_1/P_1_3_mask.tif", _without_end, "damaged or incomplete"),
+    "mask with a flipped bit": ("P_1/P_1_3_mask.tif", _flipped_bit, "checksum"),
+    "mask to be turned": ("P_1/P_1_3_mask.tif", _lying, "turned or mirrored"),
     "grey": ("P_1/P_1_1.tif", _grey, "three channels"),
     "16 bits": ("P_1/P_1_1.tif", _deep, "uint16"),
-    "pages": ("P_1/P_1_1.tif", _pages, "2 pages"),
+    "pages": ("P_1/P_1_1.tif", _pages, "several pages"),
     "tiny": ("P_1/P_1_1.tif", _tiny, "8 x 8"),
     "mask truncated": ("P_1/P_1_3_mask.tif", _truncate, "P_1_3_mask.tif"),
     "mask not binary": ("P_1/P_1_3_mask.tif", _grades, "0, 1, 2, 3, 4, ..."),
