@@ -108,7 +108,7 @@ def load_mask(item: DatasetSlice) -> NDArray[np.uint8]:
     if not (set(values) <= {0, 1} or set(values) <= {0, 255}):
         listed = ", ".join(str(value) for value in values[:5]) + (", ..." if values[5:] else "")
         raise InputError(f"the mask {item.mask} has the values {listed}", accepted=accepted)
-    return (pixels > 0).astype(np.uint8)
+    return (pixels != 0).astype(np.uint8)
 
 
 def _decode(path: Path) -> NDArray[np.generic]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from scanside.errors import InputError
 from scanside.readers import ifd, jpeg, png, tiff, webp
+from scanside.readers.dicom.preamble import lacks_preamble
 from scanside.readers.structure import ACCEPTED, Container, Kind
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def describe(head: bytes) -> str:
     for offset, magic, name in _OTHERS:
         if head[offset : offset + len(magic)] == magic:
             return name
+    if lacks_preamble(head):
+        return "DICOM"
     return "unknown" if head.translate(None, _TEXT) else "text"
 
 

@@ -19,12 +19,15 @@ import pytest
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
 from pydicom.filereader import read_dataset  # noqa: E402
 
 import studies  # noqa: E402
 from scanside.errors import ExtraNotInstalledError, InputError, InternalError  # noqa: E402
 from scanside.preprocess import Window  # noqa: E402
 from scanside.readers.blobs import Blob  # noqa: E402
+from scanside.readers.containers import HEAD, describe  # noqa: E402
 from scanside.readers.dicom.codestream import jpeg2000_size, jpeg_size  # noqa: E402
 from scanside.readers.dicom.header import read_header  # noqa: E402
 from scanside.readers.dicom.pixels import decode_files  # noqa: E402
@@ -496,3 +499,67 @@ def test_a_helper_that_does_not_start_is_not_the_file_s_fault(
     with pytest.raises(InternalError, match="did not start"):
         helper.decode_in_helper(data, "a")
     assert started[0].poll() is not None
+
+
+def _without_meta(path: Path, *, implicit: bool, little: bool) -> bytes:
+    """Return a file's dataset alone, as old archives hold it."""
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    written = DicomBytesIO()
+    written.is_implicit_VR, written.is_little_endian = implicit, little
+    dataset = pydicom.dcmread(path)
+    write_dataset(written, pydicom.Dataset({each.tag: each for each in dataset}))
+    return written.getvalue()
+
+
+BARE: dict[str, tuple[Callable[[Path], bytes], str]] = {
+    "without preamble": (lambda path: path.read_bytes()[132:], "printf DICM"),
+    "without its 128 bytes": (lambda path: path.read_bytes()[128:], "put its 128 bytes"),
+    "implicit": (lambda path: _without_meta(path, implicit=True, little=True), "dcmconv"),
+    "explicit": (lambda path: _without_meta(path, implicit=False, little=True), "dcmconv"),
+    "big endian": (lambda path: _without_meta(path, implicit=False, little=False), "dcmconv"),
+}
+
+
+@pytest.mark.parametrize("form", BARE)
+def test_dicom_without_a_preamble_is_recognised_and_refused_with_the_remedy(
+    one: Callable[..., Path], form: str
+) -> None:
+    path = one()
+    make, remedy = BARE[form]
+    path.write_bytes(make(path))
+    assert describe(path.read_bytes()[:HEAD]) == "DICOM"
+    with pytest.raises(InputError, match="DICOM without the preamble of a file") as caught:
+        read_header(blob(path))
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("form", ["without preamble", "without its 128 bytes"])
+def test_the_remedy_gives_the_file_back(one: Callable[..., Path], form: str) -> None:
+    path = one()
+    whole = path.read_bytes()
+    path.write_bytes(BARE[form][0](path))
+    with pytest.raises(InputError) as caught:
+        read_header(blob(path))
+    command = caught.value.remedy.partition(": ")[2]
+    made = path.with_name("made.dcm")
+    command = command.replace("cat IN", f"cat '{path}'").replace("OUT", f"'{made}'")
+    subprocess.run(["/bin/sh", "-c", command], check=True)
+    assert made.read_bytes() == bytes(128) + whole[128:]
+
+
+def test_a_slice_without_a_preamble_is_missed_in_its_study(tmp_path: Path) -> None:
+    studies.write(tmp_path, studies.slices(4))
+    last = max(tmp_path.glob("series_3/*"))
+    last.write_bytes(last.read_bytes()[132:])
+    assert "unreadable files" in str(studies.select(tmp_path).error)
+
+
+@given(st.binary(max_size=HEAD))
+def test_other_bytes_are_no_dicom(head: bytes) -> None:
+    assert describe(head) != "DICOM"
+    # Elements that name another SOP Class than one of the standard, or none.
+    other = struct.pack("<HH2sH14s", 8, 0x16, b"UI", 14, b"1.2.840.10009.")
+    for start in (b"", b"DICM", other, other[:-1], other.replace(b"10009", b"1000")):
+        assert describe((start + head)[:HEAD]) != "DICOM"
