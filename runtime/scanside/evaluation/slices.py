@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -108,10 +108,10 @@ def load_mask(item: DatasetSlice) -> NDArray[np.uint8]:
     if not (set(values) <= {0, 1} or set(values) <= {0, 255}):
         listed = ", ".join(str(value) for value in values[:5]) + (", ..." if values[5:] else "")
         raise InputError(f"the mask {item.mask} has the values {listed}", accepted=accepted)
-    return (pixels != 0).astype(np.uint8)
+    return (pixels > 0).astype(np.uint8)
 
 
-def _decode(path: Path) -> NDArray[np.generic]:
+def _decode(path: Path) -> NDArray[Any]:
     """Read the one picture of a file, as `scanside run` reads it and with the same refusals."""
     first, *others = islice(read_file(path), 2)
     if others:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from scanside.discretion import refusing
 from scanside.errors import ExtraNotInstalledError, InputError
 from scanside.preprocess import Window
-from scanside.readers.containers import HEAD
 from scanside.readers.dicom.meta import broken_off, check_meta
-from scanside.readers.dicom.preamble import lacks_preamble, with_preamble
+from scanside.readers.dicom.preamble import no_file
 from scanside.readers.dicom.values import has_value, integer, item, number, numbers, text, texts
 from scanside.readers.dicom.whole import Encoding, pixel_data_whole
 
@@ -162,13 +161,7 @@ def _parse(data: bytes, source: str, *, pixels: bool) -> tuple[Dataset, int]:
     """Parse a file; return it, and where the parser stopped."""
     pydicom = require_pydicom()
     if data[_PREFIX_AT : _PREFIX_AT + 4] != _PREFIX:
-        head = data[:HEAD]
-        bare = lacks_preamble(head)
-        raise InputError(
-            f"{source}: this is {'DICOM without the preamble of a' if bare else 'no DICOM'} file",
-            accepted="files of DICOM PS3.10",
-            remedy=with_preamble(head) if bare else "",
-        )
+        raise no_file(data, source)
     buffer = io.BytesIO(data)
     with refusing(source, "the file"):
         check_meta(buffer, source)

@@ -14,7 +14,9 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-__all__ = ["lacks_preamble", "with_preamble"]
+from scanside.errors import InputError
+
+__all__ = ["lacks_preamble", "no_file"]
 
 _PREFIX: Final = b"DICM"
 _ROOT: Final = b"1.2.840.10008."
@@ -55,13 +57,22 @@ def lacks_preamble(head: bytes) -> bool:
     )
 
 
-def with_preamble(head: bytes) -> str:
-    """Say how to make a file of what `lacks_preamble`."""
-    if head.startswith(_PREFIX):
-        return "put its 128 bytes before it: (head -c 128 /dev/zero; cat IN) > OUT"
-    if head.startswith(struct.pack("<H", _META)):
-        return "put one before it: (head -c 128 /dev/zero; printf DICM; cat IN) > OUT"
-    return "make a file of it with: dcmconv IN OUT"
+def no_file(data: bytes, source: str) -> InputError:
+    """Return the error for what does not begin as a DICOM file; says how to make one of it."""
+    bare = lacks_preamble(data)
+    if not bare:
+        remedy = ""
+    elif data.startswith(_PREFIX):
+        remedy = "put its 128 bytes before it: (head -c 128 /dev/zero; cat IN) > OUT"
+    elif data.startswith(struct.pack("<H", _META)):
+        remedy = "put one before it: (head -c 128 /dev/zero; printf DICM; cat IN) > OUT"
+    else:
+        remedy = "make a file of it with: dcmconv IN OUT"
+    return InputError(
+        f"{source}: this is {'DICOM without the preamble of a' if bare else 'no DICOM'} file",
+        accepted="files of DICOM PS3.10",
+        remedy=remedy,
+    )
 
 
 def _names_sop_class(head: bytes, start: int, order: str, *, implicit: bool) -> bool:
