@@ -24,7 +24,7 @@ before = resident_mb()
 large, small = [], []
 for _ in range(100):
     large.append(np.ones(1_000_000, np.uint8))
-    small.append(np.ones(1_000, np.uint8))
+    small.append(np.ones(50_000, np.uint8))  # too large for a hole before them
 large.clear()
 print(resident_mb() - before)
 """
