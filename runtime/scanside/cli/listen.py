@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from scanside.cli.say import say
-from scanside.errors import ExtraNotInstalledError
+from scanside.errors import ExtraNotInstalledError, worst_exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,12 +37,10 @@ _config_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The TOML file; every key is in docs/listen.md.",
 )
-@click.option("--check", is_flag=True, help="Check the configuration and end.")
+@click.option("--check", is_flag=True, help="Try all that a start needs, and end.")
 @click.option("--made-up-results", is_flag=True, hidden=True, help="For measuring the node alone.")
 @click.pass_context
-def listen(
-    context: click.Context, *, file: Path | None, check: bool, made_up_results: bool
-) -> None:
+def listen(context: click.Context, *, file: Path | None, check: bool, made_up_results: bool) -> int:
     """Receive DICOM studies, analyse them, and send the results on.
 
     A node for a scanner or a PACS: C-ECHO and C-STORE in, a structured report and a segmentation
@@ -50,16 +48,21 @@ def listen(
     current result. SIGTERM finishes what is under way and ends.
     """
     if context.invoked_subcommand is not None:
-        if file is not None or check:
-            raise click.UsageError("--config and --check go behind the name of the command")
-        return
+        if file is not None:
+            raise click.UsageError("--config goes behind the name of the command")
+        if check:
+            raise click.UsageError(f"--check and {context.invoked_subcommand}: give one of them")
+        return 0
     if file is None:
         raise click.UsageError("--config FILE is needed")
     config = _read(file)
+    for package in _NEEDS:
+        if find_spec(package) is None:
+            raise ExtraNotInstalledError("scanside listen", package=package, extra="dicom")
     if check:
-        say(f"{file} is in order")
-        return
+        return _check(file, config, made_up=made_up_results)
     _run(config, made_up=made_up_results)
+    return 0
 
 
 @listen.command()
@@ -97,10 +100,19 @@ def _read(file: Path) -> ListenConfig:
     return read_listen_config(file)
 
 
+def _check(file: Path, config: ListenConfig, *, made_up: bool) -> int:
+    """Say what a start would fail at, all of it, and return the exit code."""
+    from scanside.listen.check import node_problems
+
+    problems = list(node_problems(config, made_up=made_up))
+    for problem in problems:
+        say(f"error: {problem}")
+    if not problems:
+        say(f"{file} is in order, and a node of it would start")
+    return worst_exit_code(*(problem.exit_code for problem in problems))
+
+
 def _run(config: ListenConfig, *, made_up: bool) -> None:
-    for package in _NEEDS:
-        if find_spec(package) is None:
-            raise ExtraNotInstalledError("scanside listen", package=package, extra="dicom")
     from scanside.listen.analyse import Analyst
     from scanside.listen.memory import give_back_memory
     from scanside.listen.node import Node, favour_answers, silence_libraries

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from scanside.errors import OutputError
+from scanside.listen.ports import port_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,13 +69,9 @@ class Metrics:
         OutputError
             If the port can't be opened.
         """
-        try:
-            server: Any
+        server: Any
+        with port_errors("127.0.0.1", port, "monitoring.port"):
             server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
-        except OSError as error:
-            raise OutputError(
-                f"127.0.0.1:{port}: {error.strerror or error}", remedy="see monitoring.port"
-            ) from error
 
         def close() -> None:
             server.shutdown()

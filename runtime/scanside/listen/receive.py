@@ -32,6 +32,7 @@ from pynetdicom.sop_class import _STORAGE_CLASSES
 from scanside.errors import OutputError
 from scanside.listen.arrival import ANALYSED, RefusedError, identify
 from scanside.listen.guard import GuardedServer, Shared
+from scanside.listen.ports import port_errors
 from scanside.listen.store import SpoolFullError
 from scanside.study.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -119,7 +120,7 @@ class Receiver:
             (evt.EVT_ABORTED, self._aborted),
         ]
         node = config.node
-        try:
+        with port_errors(node.address, node.port, "node.address and node.port"):
             self._server: Final = GuardedServer(
                 entity,
                 (node.address, node.port),
@@ -130,12 +131,6 @@ class Receiver:
                 peers=config.peers,
                 tls=tls,
             )
-        except OSError as error:
-            raise OutputError(
-                f"{node.address}:{node.port}: {error.strerror or error}",
-                remedy="another program has the port, or the address is not of this computer:"
-                " see node.address and node.port",
-            ) from error
         self._thread: Final = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="scanside-listen", daemon=True
         )
