@@ -14,7 +14,8 @@ from scanside.verification import dice
 from scanside_calibration.candidate import running, trial
 from scanside_calibration.guard import judge
 from scanside_calibration.observe import observe, outputs_of
-from scanside_calibration.search import distances
+from scanside_calibration.search import distances, farthest
+from scanside_calibration.stated import STATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,6 +85,7 @@ class Bench:
         self._dataset_sha256 = dataset_sha256
         self._stage = stage
         self._mask = source.manifest.thresholds.mask
+        self._gate = source.manifest.thresholds.gate
         self._computed_by = ""
         with running(source, "fp32") as backend:
             self._selection, self._validation = (
@@ -95,19 +97,35 @@ class Bench:
             )
 
     def distances(self, models: Mapping[Role, bytes], precision: Precision) -> dict[Role, Distance]:
-        """Measure how far candidates are from FP32 on the selection slices."""
-        with running(trial(self.source.manifest, precision, models)) as backend:
-            found = observe(self._selection.slices, backend, self._mask)
-        return distances(self._selection.fp32, found, self.source.manifest.thresholds.gate)
+        """Measure how far candidates are from FP32 on the selection slices.
+
+        INT8 is measured on the CPU backend and in the arithmetic that its files state; what is
+        returned is the larger distance.
+        """
+        made, gate = trial(self.source.manifest, precision, models), self._gate
+        found = {}
+        for name in _ways(precision):
+            with running(made, name=name) as backend:
+                observed = observe(self._selection.slices, backend, self._mask)
+            found[name] = distances(self._selection.fp32, observed, gate)
+        return {role: farthest({name: one[role] for name, one in found.items()}) for role in models}
 
     def guard(self, models: Mapping[Role, bytes], precision: Precision) -> Verdict:
         """Ask the accuracy guard about candidates, on the validation slices."""
-        with running(trial(self.source.manifest, precision, models)) as backend:
-            self._computed_by = f"cpu, {_listed(backend.describe())}"
-            found = self._observe(
-                self._validation.slices, backend, f"slices in {precision} (validation)"
+        made = trial(self.source.manifest, precision, models)
+        verdicts = {}
+        for name in _ways(precision):
+            with running(made, name=name) as backend:
+                if name == "cpu":
+                    self._computed_by = f"cpu, {_listed(backend.describe())}"
+                found = self._observe(
+                    self._validation.slices, backend, f"slices in {precision}, {name} (validation)"
+                )
+            verdicts[name] = judge(
+                self._validation.fp32, found, self.source.manifest.thresholds, self._limits
             )
-        return judge(self._validation.fp32, found, self.source.manifest.thresholds, self._limits)
+        cpu, *others = verdicts.values()
+        return cpu.joined(others[0], STATED) if others else cpu
 
     def evidence(self, verdict: Verdict) -> Guard:
         """Return what the manifest says of the guard."""
@@ -119,6 +137,7 @@ class Bench:
             backend=self._computed_by,
             limits=self._limits,
             measured=verdict.measured(),
+            stated=verdict.measured(STATED) or None,
         )
 
     def parity(self, models: Mapping[Role, bytes], precision: Precision) -> dict[Role, Parity]:
@@ -152,7 +171,7 @@ class Bench:
         errors: dict[Role, list[float]],
         same: dict[Role, list[bool]],
     ) -> None:
-        gate = self.source.manifest.thresholds.gate
+        gate = self._gate
         errors["classifier"].append(_largest(one.probability, other.probability))
         errors["segmenter"].append(_largest(one.planes, other.planes))
         same["classifier"] += (
@@ -169,6 +188,11 @@ class Bench:
 
     def _sha256(self, role: Role) -> str:
         return self.source.manifest.models[role]["fp32"].sha256
+
+
+def _ways(precision: Precision) -> tuple[str, ...]:
+    """Return what computes a precision: of FP16 the CPU makes nothing else than the file says."""
+    return ("cpu", STATED) if precision == "int8" else ("cpu",)
 
 
 def _largest(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -19,6 +19,7 @@ from scanside.contract import ModelFile
 from scanside.evidence import Calibration, Parity
 from scanside.onnxfile import opset
 from scanside.publish import facts
+from scanside_calibration.stated import STATED, StatedBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -108,9 +109,13 @@ def running(
     precision
         Which models; none for the default.
     name
-        The backend.
+        The backend; `stated.STATED` for the arithmetic that the files state.
     """
-    backend = backends.load(name, bundle, precision).backend
+    backend: Backend
+    if name == STATED:
+        backend = StatedBackend(bundle, precision or bundle.manifest.default_precision)
+    else:
+        backend = backends.load(name, bundle, precision).backend
     try:
         yield backend
     finally:

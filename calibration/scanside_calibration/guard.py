@@ -1,7 +1,8 @@
 """The accuracy guard: what a precision costs on validation patients, against stated limits.
 
-Both models run on every slice, in both precisions, as the runtime's own CPU backend loads
-them. The gate is applied afterwards, on the counts, so that a loss can be laid to one model.
+Both models run on every slice, in both precisions, as the runtime's own CPU backend loads them;
+INT8 in the arithmetic that its files state too, which is a GPU's. The gate is applied afterwards,
+on the counts, so that a loss can be laid to one model.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Figure(NamedTuple):
         What is compared: a drop and the largest allowed, or an agreement and the smallest.
     passed
         Whether it holds.
+    computed
+        What computed the other precision: ``cpu``, or `stated.STATED`.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Figure(NamedTuple):
     measured: float
     limit: float
     passed: bool
+    computed: str = "cpu"
 
 
 class Verdict(NamedTuple):
@@ -69,7 +73,7 @@ class Verdict(NamedTuple):
     Attributes
     ----------
     figures
-        In the order of `LIMITS`.
+        In the order of `LIMITS`, for one way of computing after the other.
     blamed
         The models that a failure comes from; none where everything holds.
     compared
@@ -85,9 +89,23 @@ class Verdict(NamedTuple):
         """Whether every figure holds."""
         return all(figure.passed for figure in self.figures)
 
-    def measured(self) -> dict[str, float]:
-        """Return what was measured by name."""
-        return {figure.name: figure.measured for figure in self.figures}
+    def measured(self, computed: str = "cpu") -> dict[str, float]:
+        """Return what was measured by name, of one way of computing."""
+        return {each.name: each.measured for each in self.figures if each.computed == computed}
+
+    def joined(self, other: Verdict, computed: str) -> Verdict:
+        """Return a verdict that holds only if this one and another do.
+
+        Parameters
+        ----------
+        other
+            Of the same slices, computed in another way.
+        computed
+            How.
+        """
+        renamed = tuple(figure._replace(computed=computed) for figure in other.figures)
+        blamed = tuple(sorted({*self.blamed, *other.blamed}))
+        return Verdict((*self.figures, *renamed), blamed, self.compared)
 
 
 def limits_with(changes: Mapping[str, float]) -> dict[str, float]:

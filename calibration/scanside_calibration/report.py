@@ -161,10 +161,11 @@ def guard_table(precision: Precision, found: Round) -> Table:
     verdict = found.verdict
     return Table(
         f"{precision}: accuracy guard, patients kept from ranges and methods",
-        ("figure", "fp32", precision, "measured", "limit", ""),
+        ("figure", "computed by", "fp32", precision, "measured", "limit", ""),
         tuple(
             (
                 LABELS[figure.name],
+                figure.computed,
                 "" if figure.name.startswith("agreement") else f"{figure.fp32:.4f}",
                 f"{figure.other:.4f}",
                 _signed(figure.name, figure.measured),

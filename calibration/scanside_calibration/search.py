@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scanside.contract import Role
     from scanside_calibration.observe import Observed
 
-__all__ = ["Distance", "Recipe", "Trial", "distances", "search"]
+__all__ = ["Distance", "Recipe", "Trial", "distances", "farthest", "search"]
 
 
 class Distance(NamedTuple):
@@ -162,6 +162,19 @@ def distances(fp32: Observed, other: Observed, gate: float) -> dict[Role, Distan
             },
         ),
     }
+
+
+def farthest(found: Mapping[str, Distance]) -> Distance:
+    """Return the largest of a model's distances, with all of them among its figures.
+
+    Parameters
+    ----------
+    found
+        By what computed the model, at least one.
+    """
+    worst = max(found.values(), key=lambda distance: distance.value)
+    every = {name: distance.value for name, distance in found.items()} if len(found) > 1 else {}
+    return Distance(worst.value, every | worst.figures)
 
 
 def search(

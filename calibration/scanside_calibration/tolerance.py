@@ -14,17 +14,16 @@ from scanside.gate import Route, decide, route
 from scanside.golden import DECISIONS
 from scanside.verification import dice
 from scanside_calibration.candidate import running
-from scanside_calibration.observe import Outputs, outputs_of
-from scanside_calibration.sessions import open_session
+from scanside_calibration.observe import outputs_of
+from scanside_calibration.stated import STATED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from scanside.bundle import Bundle
-    from scanside.contract import Precision, Role, Thresholds
+    from scanside.contract import Precision, Thresholds
     from scanside.golden import GoldenSlices
+    from scanside_calibration.observe import Outputs
 
 __all__ = ["FLOORS", "LOOSEST", "MARGIN", "Apart", "check_decisions", "on_backends", "tolerance"]
 
@@ -86,8 +85,7 @@ def on_backends(bundle: Bundle, golden: GoldenSlices, precision: Precision) -> d
     Returns
     -------
     dict
-        Outputs by the name of what computed them, ``cpu`` always among them. ``unoptimised``
-        is ONNX Runtime without rewrites and optimisation: the arithmetic that the file states.
+        Outputs by the name of what computed them, ``cpu`` and `STATED` always among them.
 
     Raises
     ------
@@ -105,12 +103,8 @@ def on_backends(bundle: Bundle, golden: GoldenSlices, precision: Precision) -> d
             # Another backend may well be missing here; the one that the guard uses may not.
             if name == "cpu":
                 raise
-    plain: dict[Role, bytes] = {
-        role: bundle.read_model(role, precision) for role in bundle.manifest.models
-    }
-    found["unoptimised"] = Outputs(
-        _unoptimised(plain["classifier"], golden), _unoptimised(plain["segmenter"], golden)
-    )
+    with running(bundle, precision, STATED) as stated:
+        found[STATED] = outputs_of(golden.images, stated, batch=1)
     return found
 
 
@@ -241,11 +235,6 @@ def _turned(
                 f" {way.value} and {str(decision).lower()}"
             )
     return turned
-
-
-def _unoptimised(model: bytes, golden: GoldenSlices) -> NDArray[np.float32]:
-    session = open_session(model, optimised=False)
-    return np.concatenate([session.run(None, {"image": image[None]})[0] for image in golden.images])
 
 
 def _up(value: float) -> float:

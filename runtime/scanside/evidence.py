@@ -109,6 +109,10 @@ class Guard(Part, frozen=True, kw_only=True):
         Largest drop or smallest agreement by figure.
     measured
         The figures themselves, by the names in `limits`.
+    stated
+        The same of INT8 in the arithmetic that the files state, which a GPU computes: activations
+        at the levels of their QuantizeLinear, where the CPU backends take finer ones. None for
+        other precisions, and where it was not measured.
     """
 
     data: str
@@ -118,3 +122,4 @@ class Guard(Part, frozen=True, kw_only=True):
     backend: str
     limits: dict[str, float]
     measured: dict[str, float]
+    stated: dict[str, float] | None = None

@@ -64,6 +64,18 @@ def test_a_lesion_lost_at_the_gate_is_the_classifiers_fault() -> None:
     assert verdict.blamed == ("classifier",)
 
 
+def test_a_loss_in_the_other_arithmetic_alone_fails_too() -> None:
+    same, lost = observed(SURE, TRUE, TRUE), observed([0.95, 0.29, 0.1, 0.2], TRUE, TRUE)
+    held, failed = (judge(same, each, THRESHOLDS, LIMITS) for each in (same, lost))
+    for joined in (held.joined(failed, "other"), failed.joined(held, "other")):
+        assert not joined.passed
+        assert joined.blamed == ("classifier",)
+    joined = held.joined(failed, "other")
+    assert joined.measured() == held.measured()
+    assert joined.measured("other") == failed.measured()
+    assert held.joined(held, "other").passed
+
+
 def test_masks_that_moved_are_the_segmenters_fault() -> None:
     moved = [disc(8, 4), disc(8, 4), disc(0), disc(0)]
     verdict = judge(observed(SURE, TRUE, TRUE), observed(SURE, moved, TRUE), THRESHOLDS, LIMITS)

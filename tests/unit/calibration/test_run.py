@@ -25,10 +25,13 @@ from scanside_calibration.parts import divide
 from scanside_calibration.report import Record, markdown
 from scanside_calibration.run import Request, check_request, run
 from scanside_calibration.search import Recipe
+from scanside_calibration.stated import StatedBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from labelled import Labelled
     from scanside.bundle import Bundle
@@ -103,6 +106,8 @@ def test_the_bundle_holds_int8_and_says_where_it_comes_from(
     guard = held.guards["int8"]
     assert guard.limits == LIMITS
     assert guard.measured.keys() == LIMITS.keys()
+    assert guard.stated is not None
+    assert guard.stated.keys() == LIMITS.keys()
     assert guard.dataset_sha256 == data.dataset.sha256
     assert guard.backend.startswith("cpu, onnxruntime")
     assert "quantised-image" in guard.backend, "what computed INT8, not FP32"
@@ -125,6 +130,19 @@ def test_fp32_can_be_left_out_and_the_bundle_be_a_zip(
     assert made.manifest.precisions == ("int8",)
     assert set(made.manifest.golden.tolerances) == {"int8"}
     assert [path.name for path in tmp_path.iterdir()] == ["out.zip"]
+
+
+@pytest.mark.usefixtures("drawings")
+def test_a_loss_that_only_the_stated_arithmetic_has_is_refused(
+    source: Bundle, data: Labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blind(_: StatedBackend, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.full((len(images), 1), 0.01, np.float32)
+
+    monkeypatch.setattr(StatedBackend, "classify", blind)
+    with pytest.raises(ParityError, match="sensitivity"):
+        calibrate(source, data, request(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import toy
 from scanside_calibration.derive import named
 from scanside_calibration.int8.methods import Method, calibrate
 from scanside_calibration.int8.placement import quantisable
-from scanside_calibration.search import Distance, Recipe, search
+from scanside_calibration.search import Distance, Recipe, farthest, search
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +69,12 @@ def test_a_refinement_is_taken_only_if_it_is_closer(variant: str, wanted: str) -
     assert asked == ["mse"], "only the best is refined"
     assert chosen["segmenter"].label == wanted
     assert [trial.label for trial in trials] == ["max", "mse", variant]
+
+
+def test_the_larger_distance_counts_and_both_are_said() -> None:
+    found = {"cpu": Distance(0.1, {"flips": 1}), "unoptimised": Distance(0.3, {"flips": 9})}
+    assert farthest(found) == Distance(0.3, {"cpu": 0.1, "unoptimised": 0.3, "flips": 9})
+    assert farthest({"cpu": Distance(0.1, {"flips": 1})}) == Distance(0.1, {"flips": 1})
 
 
 def test_what_is_not_defined_is_never_chosen() -> None:
