@@ -125,8 +125,7 @@ def attempt(kind: str, data: bytes) -> str:
         refusal = candidate.refusal()
         if refusal is not None:
             raise refusal
-        _RULES.excluded(candidate.attributes)
-        _RULES.taken(candidate.attributes)
+        _RULES.judge(candidate.attributes)
         placed = place(candidate)
         volume = candidate.read(placed.stack)
         eight_bits(volume, choose_window(volume))

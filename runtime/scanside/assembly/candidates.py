@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scanside.assembly.rules import Attributes
@@ -15,6 +16,7 @@ from scanside.study.stack import Stack
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.tag import BaseTag
 
     from scanside.errors import InputError
     from scanside.readers.dicom.header import Header
@@ -33,6 +35,14 @@ nothing of the sequence. "sub" elsewhere, and before a sequence, is a subtractio
 _NO_AGENT: Final = frozenset({"NONE", "NO", "N/A"})
 """What is entered as ContrastBolusAgent where none was given."""
 
+_SAID: Final = (
+    "SpecificCharacterSet", "SOPClassUID", "Modality", "SeriesDescription", "ProtocolName",
+    "ImageType", "ScanningSequence", "EchoPulseSequence", "AcquisitionContrast",
+    "BodyPartExamined", "ContrastBolusAgent", "ContrastBolusAgentSequence", "RepetitionTime",
+    "EchoTime", "InversionTime",
+)  # fmt: skip
+"""What a file says of its series, as `_attributes` reads it."""
+
 
 class Candidate(Protocol):
     """A series that may be one of the sequences.
@@ -44,7 +54,7 @@ class Candidate(Protocol):
     label
         What messages call it: no patient attribute.
     attributes
-        What rules look at.
+        What rules look at: what its files say, each that differs once, the first file's first.
     derived
         Whether it was computed from other images.
     own
@@ -55,7 +65,7 @@ class Candidate(Protocol):
 
     kind: SourceKind
     label: str
-    attributes: Attributes
+    attributes: tuple[Attributes, ...]
     derived: bool
     own: bool
     sources: tuple[str, ...]
@@ -88,7 +98,8 @@ class NiftiCandidate:
         self.label = f"file {name}"
         self.sources: tuple[str, ...] = (file.blob.source,)
         stem = name.removesuffix(".gz").removesuffix(".nii")
-        self.attributes = Attributes(description=_BIDS_LABELS.sub("", stem))
+        described = Attributes(description=_BIDS_LABELS.sub("", stem))
+        self.attributes: tuple[Attributes, ...] = (described,)
 
     def refusal(self) -> InputError | None:
         """Return nothing: what a header can say against it has been said."""
@@ -122,8 +133,11 @@ class DicomCandidate:
         self.own = is_own_result(first)
         self.sources = tuple(header.blob.source for header in series.headers)
         with refusing(first.blob.source, "the description of the series"):
-            self.modality = text(first.dataset, "Modality")
-            self.attributes = _attributes(first)
+            differing = tuple({_as_stored(header): header for header in series.headers}.values())
+            self.attributes = tuple(dict.fromkeys(map(_attributes, differing)))
+            self._kinds = {
+                (header.sop_class, text(header.dataset, "Modality")) for header in differing
+            }
             series_number = number(first.dataset, "SeriesNumber")
             self.derived = "DERIVED" in texts(first.dataset, "ImageType")
         self.label = (
@@ -131,20 +145,20 @@ class DicomCandidate:
         )
 
     def refusal(self) -> InputError | None:
-        """Say why it can be no sequence: its SOP Class or modality."""
-        sop_class = self.series.first.sop_class
+        """Say why it can be no sequence: the SOP Class or modality of any of its files."""
         if self.own:
             return refused("own result", "written by scanside")
-        if sop_class.startswith(Sop.SECONDARY_CAPTURES):
-            return refused(
-                "secondary capture",
-                "a picture of the screen, whose grey levels and place in the patient are lost",
-                accepted="MR images",
-            )
-        if self.modality and self.modality != "MR":
-            return refused("wrong modality", "not MR", accepted="MR images")
-        if sop_class not in Sop.IMAGES:
-            return refused("not an image", "its SOP Class is none of MR images")
+        for sop_class, modality in sorted(self._kinds):
+            if sop_class.startswith(Sop.SECONDARY_CAPTURES):
+                return refused(
+                    "secondary capture",
+                    "a picture of the screen, whose grey levels and place in the patient are lost",
+                    accepted="MR images",
+                )
+            if modality not in {"", "MR"}:
+                return refused("wrong modality", "not MR", accepted="MR images")
+            if sop_class not in Sop.IMAGES:
+                return refused("not an image", "its SOP Class is none of MR images")
         return None
 
     def stack(self) -> Stack:
@@ -171,6 +185,19 @@ def is_own_result(header: Header) -> bool:
         if text(dataset, "Manufacturer").lower() == MANUFACTURER:
             return True
         return text(dataset.file_meta, "ImplementationClassUID") == IMPLEMENTATION_CLASS_UID
+
+
+@cache
+def _tags_said() -> tuple[BaseTag, ...]:
+    from pydicom.tag import Tag
+
+    return tuple(map(Tag, _SAID))
+
+
+def _as_stored(header: Header) -> tuple[str, ...]:
+    """Return what a file says of its series, not decoded: that takes twenty times as long."""
+    found = map(header.dataset.get_item, _tags_said())
+    return tuple(repr(None if element is None else element.value) for element in found)
 
 
 def _attributes(header: Header) -> Attributes:

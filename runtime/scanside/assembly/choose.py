@@ -190,13 +190,8 @@ def _matches(
     """Ask the rules about every series; say what becomes of those that none takes."""
     found: dict[str, list[_Match]] = {}
     for candidate in candidates:
-        refusal = candidate.refusal()
-        excluded = rules.excluded(candidate.attributes)
-        taken = rules.taken(candidate.attributes)
-        if refusal is None and excluded is not None:
-            refusal = refused(*excluded)
-        if refusal is None and taken is None:
-            refusal = refused("no rule takes it", "neither by its description nor its times")
+        refusal, taken = rules.judge(candidate.attributes)
+        refusal = candidate.refusal() or refusal
         if refusal is not None or taken is None:
             chosen.verdicts.append(Verdict(candidate, None, str(refusal)))
             if refusal is not None and taken is not None and not candidate.own:

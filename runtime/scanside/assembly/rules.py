@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple, TypeVar
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr, replace
 
+from scanside.study.reasons import refused
 from scanside.tomlfile import parse_toml, read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from scanside.errors import InputError
     from scanside.study.reasons import Reason
 
 __all__ = ["Attributes", "Exclude", "Rules", "Take", "load_rules"]
@@ -172,6 +174,40 @@ class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if rule.hold(attributes):
                 return at, rule
         return None
+
+    def judge(
+        self, described: Sequence[Attributes]
+    ) -> tuple[InputError | None, tuple[int, Take] | None]:
+        """Say what a series is.
+
+        Parameters
+        ----------
+        described
+            What its files say, at least one; they must not be taken for different things.
+
+        Returns
+        -------
+        refusal
+            Why it is not taken; none if it is.
+        taken
+            The rule that takes it, or would, and its place; the last where files differ in it.
+        """
+        verdicts = [(self.excluded(each), self.taken(each)) for each in described]
+        taken = max((rule for _, rule in verdicts if rule), key=lambda rule: rule[0], default=None)
+        if len({(excluded, rule and rule[1].sequence) for excluded, rule in verdicts}) > 1:
+            refusal = refused(
+                "ambiguous series",
+                "by their descriptions its files are not all of one sequence",
+                accepted="series whose files are described alike",
+                remedy="correct or split the series, or name it with --pre, --flair or --post",
+            )
+            return refusal, taken
+        excluded, rule = verdicts[0]
+        if excluded is not None:
+            return refused(*excluded), taken
+        if rule is None:
+            return refused("no rule takes it", "neither by its description nor its times"), None
+        return None, taken
 
 
 def load_rules(path: Path | None = None) -> Rules:

@@ -164,7 +164,7 @@ def explain(chosen: ChosenStudies) -> Iterator[str]:
         yield f"{study.name}"
         for verdict in sorted(study.verdicts, key=lambda each: each.candidate.label):
             taken = verdict.sequence or "-"
-            described = verdict.candidate.attributes.description
+            described = verdict.candidate.attributes[0].description
             yield f"  {verdict.candidate.label:<14} {taken:<13} {verdict.why}  [{described}]"
         yield f"  refused: {study.error}" if study.error else "  accepted"
     for source, reason in chosen.unreadable:

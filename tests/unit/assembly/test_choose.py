@@ -113,7 +113,7 @@ def test_an_agent_called_none_is_none(tmp_path: Path, named: str, agent: bool) -
         dataset.ContrastBolusAgent = named
         dataset.save_as(path)
     (study,) = collect(discover([tmp_path], studies=True).studies).studies
-    found = [one.attributes.agent for one in study.candidates if one.label == "series 1"]
+    found = [one.attributes[0].agent for one in study.candidates if one.label == "series 1"]
     assert found == [agent]
 
 
@@ -161,7 +161,7 @@ def test_the_subject_of_a_bids_name_is_no_subtraction(
     tmp_path: Path, name: str, sequence: str | None
 ) -> None:
     file = NiftiFile(Blob(name, tmp_path / name), Grid(np.eye(4), (1, 32, 32)))
-    attributes = NiftiCandidate(file).attributes
+    (attributes,) = NiftiCandidate(file).attributes
     taken = None if RULES.excluded(attributes) else RULES.taken(attributes)
     assert (None if taken is None else taken[1].sequence) == sequence
 
@@ -388,6 +388,36 @@ def test_files_of_one_instance_that_differ_are_refused(tmp_path: Path, differing
     assert not found.left_out
     with pytest.raises(InputError, match="duplicate instances: series 2"):
         assemble(choose(found.studies[0], RULES))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "reason"),
+    [
+        ("SeriesDescription", "T1 AX POST", "ambiguous series"),
+        ("ImageType", ["DERIVED", "SECONDARY", "SUBTRACT"], "ambiguous series"),
+        ("Modality", "CT", "wrong modality"),
+        ("SOPClassUID", "1.2.840.10008.5.1.4.1.1.7", "secondary capture"),
+        ("FrameOfReferenceUID", "2.25.999", "other frame of reference"),
+        ("ImageType", ["DERIVED", "SECONDARY"], None),
+        ("SeriesDescription", "T1 AX nativ", None),
+    ],
+)
+@pytest.mark.parametrize("at", [0, -1])
+def test_what_one_file_of_a_series_says_is_not_passed_over(
+    tmp_path: Path, keyword: str, value: Any, reason: str | None, at: int
+) -> None:
+    import pydicom
+
+    studies.write(tmp_path, IMAGES)
+    path = sorted((tmp_path / "series_1").iterdir())[at]
+    dataset = pydicom.dcmread(path)
+    dataset.ProtocolName = ""
+    setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    chosen = studies.select(tmp_path)
+    assert (chosen.error is None) == (reason is None)
+    (why,) = [one.why for one in chosen.verdicts if one.candidate.label == "series 1"]
+    assert why.startswith(reason or "T1 without contrast by its name")
 
 
 def test_a_series_on_the_flair_s_grid_is_preferred(tmp_path: Path) -> None:

@@ -60,8 +60,9 @@ class Series:
         Raises
         ------
         InputError
-            As for `scanside.study.stack.stack`, ``no geometry`` where a frame has none, and
-            ``duplicate instances`` where files that differ are one instance by their UID.
+            As for `scanside.study.stack.stack`, ``no geometry`` where a frame has none, ``duplicate
+            instances`` where files that differ are one instance by their UID, and ``other frame of
+            reference`` where they have several.
         """
         named = [header.instance_uid for header in self.headers if header.instance_uid]
         if len(set(named)) < len(named):
@@ -70,6 +71,13 @@ class Series:
                 f"{len(named)} files have {len(set(named))} SOPInstanceUIDs, yet differ",
                 accepted="a SOPInstanceUID for each, or copies with equal pixel data and place",
                 remedy="export the series again, or leave out the copies",
+            )
+        if len({header.frame_of_reference_uid for header in self.headers}) > 1:
+            raise refused(
+                "other frame of reference",
+                "the series' own slices cannot be related to each other",
+                accepted="one FrameOfReferenceUID a series",
+                remedy="export the series again",
             )
         planes = [_plane(header, frame) for header, frame, _ in self._frames()]
         with refusing(self.first.blob.source, "the slice thickness"):
