@@ -32,6 +32,9 @@ _BIDS_LABELS: Final = re.compile("^sub-(?!(?i:t[12]|pre|post))[0-9A-Za-z]+_(?:se
 """How names of the Brain Imaging Data Structure begin: whose image and of which session, which says
 nothing of the sequence. "sub" elsewhere, and before a sequence, is a subtraction."""
 
+_BRATS: Final = re.compile("^brats.*[0-9][-_](?=[a-z0-9]+$)", re.IGNORECASE)
+"""The same of the BraTS challenges' files, such as ``BraTS-GLI-00000-000-t1c``."""
+
 _NO_AGENT: Final = frozenset({"NONE", "NO", "N/A"})
 """What is entered as ContrastBolusAgent where none was given."""
 
@@ -87,7 +90,13 @@ class Candidate(Protocol):
 
 
 class NiftiCandidate:
-    """A NIfTI file."""
+    """A NIfTI file.
+
+    Attributes
+    ----------
+    subject
+        Whose image it is and of which session, where its name follows BIDS or BraTS; else empty.
+    """
 
     kind: SourceKind = "nifti"
     derived = own = False
@@ -98,6 +107,8 @@ class NiftiCandidate:
         self.label = f"file {name}"
         self.sources: tuple[str, ...] = (file.blob.source,)
         stem = name.removesuffix(".gz").removesuffix(".nii")
+        found = _BIDS_LABELS.match(stem) or _BRATS.match(stem)
+        self.subject = found[0].rstrip("-_") if found else ""
         described = Attributes(description=_BIDS_LABELS.sub("", stem))
         self.attributes: tuple[Attributes, ...] = (described,)
 

@@ -68,7 +68,8 @@ class Collection(NamedTuple):
 def collect(found: Iterable[StudyFile]) -> Collection:
     """Read the headers of files and group them by study and series.
 
-    DICOM files are of a study by their StudyInstanceUID, NIfTI files by the folder they lie in.
+    DICOM files are of a study by their StudyInstanceUID, NIfTI files by the folder they lie in and
+    by the subject and session that their names give, as those of BIDS and BraTS do.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ class _Collector:
         self._left_out: Counter[str] = Counter()
         self._unreadable: list[tuple[str, str]] = []
         self._dicom: dict[str, list[Header]] = {}
-        self._nifti: dict[str, list[Candidate]] = {}
+        self._nifti: dict[str, dict[str, list[Candidate]]] = {}
 
     def take(self, file: StudyFile) -> None:
         """Read the headers of a file, or of the files in an archive."""
@@ -108,8 +109,10 @@ class _Collector:
 
     def collection(self) -> Collection:
         """Return everything, grouped by study and series."""
-        studies = [self._series(headers) for headers in self._dicom.values()]
-        named = _named([study for study in (*studies, *self._nifti.values()) if study])
+        studies = [("", self._series(headers)) for headers in self._dicom.values()]
+        for subjects in self._nifti.values():
+            studies += _by_subject(subjects)
+        named = _named([study for study in studies if study[1]])
         for study in named:
             sources = (source for each in study.candidates for source in each.sources)
             folders = {_folder(source) for source in sources}
@@ -121,8 +124,9 @@ class _Collector:
     def _blob(self, blob: Blob, kind: str) -> None:
         with self._rejecting(blob.source):
             if kind == "NIfTI":
-                folder = _folder(blob.source)
-                self._nifti.setdefault(folder, []).append(NiftiCandidate(read_nifti(blob)))
+                candidate = NiftiCandidate(read_nifti(blob))
+                subjects = self._nifti.setdefault(_folder(blob.source), {})
+                subjects.setdefault(candidate.subject, []).append(candidate)
             elif kind == "DICOM":
                 self._header(read_header(blob))
             else:
@@ -152,13 +156,20 @@ class _Collector:
             self._unreadable.append((source, str(error).removeprefix(f"{source}: ")))
 
 
-def _named(studies: list[list[Candidate]]) -> tuple[StudyFiles, ...]:
-    """Name studies after what their files have in common."""
+def _by_subject(subjects: dict[str, list[Candidate]]) -> list[tuple[str, list[Candidate]]]:
+    """Part the NIfTI files of a folder by subject; those that name none belong to the only one."""
+    if len(subjects.keys() - {""}) > 1:
+        return list(subjects.items())
+    return [("", [candidate for some in subjects.values() for candidate in some])]
+
+
+def _named(studies: list[tuple[str, list[Candidate]]]) -> tuple[StudyFiles, ...]:
+    """Name studies after what their files have in common, and after the subject if it has one."""
     named = []
     taken: Counter[str] = Counter()
-    for candidates in studies:
+    for subject, candidates in studies:
         sources = [source for each in candidates for source in each.sources]
-        name = _common(sources)
+        name = "/".join(part for part in (_common(sources), subject) if part)
         taken[name] += 1
         number = taken[name]
         named.append(StudyFiles(name if number == 1 else f"{name} #{number}", candidates))

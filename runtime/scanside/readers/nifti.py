@@ -9,6 +9,7 @@ patient's right is negative), where DICOM's are LPS.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -38,7 +39,8 @@ are taken as millimetres, as every viewer does."""
 
 _HEADER_1, _HEADER_2 = 348, 540
 _DEPTHS: Final = "uint8, int8, uint16, int16, uint32, int32, float32 and float64"
-_IN_THE_PATIENT: Final = frozenset({1, 2})
+_SCANNER: Final = 1
+_IN_THE_PATIENT: Final = frozenset({_SCANNER, 2})
 """NIFTI_XFORM_SCANNER_ANAT and NIFTI_XFORM_ALIGNED_ANAT of ``nifti1.h``; 3 to 5 are templates'."""
 
 _RIGHT_ANGLES: Final = 2e-3
@@ -72,7 +74,7 @@ class NiftiFile:
         data, header = _open(self.blob)
         with refusing(self.blob.source, "the voxels"):
             stored = _voxels(data, header, self.grid.shape, self.blob.source)
-            slope, intercept = _scale(header)
+            slope, intercept = _scale(header, self.blob.source)
             low, high = float(header["cal_min"]), float(header["cal_max"])
         slices = self.grid.shape[0]
         shown = np.isfinite([low, high]).all() and low < high
@@ -113,7 +115,8 @@ def read_nifti(blob: Blob) -> NiftiFile:
     _, header = _open(blob)
     with refusing(blob.source, "the header"):
         shape = _shape(header, blob.source)
-        affine = _affine(header, blob.source)
+        affine = _affine(header, shape, blob.source)
+        _scale(header, blob.source)
         if np.dtype(header.get_data_dtype()).name not in _DEPTHS.replace(",", " ").split():
             raise InputError(
                 f"{blob.source}: the voxels are of another type than intensities",
@@ -165,8 +168,17 @@ def _shape(header: Nifti1Header, source: str) -> tuple[int, int, int]:
     return slices, rows, columns
 
 
-def _affine(header: Nifti1Header, source: str) -> NDArray[np.float64]:
+def _affine(header: Nifti1Header, shape: tuple[int, int, int], source: str) -> NDArray[np.float64]:
     matrix, code = header.get_sform(coded=True)
+    if code == _SCANNER == header["qform_code"] and not _agree(
+        np.asarray(matrix), np.asarray(header.get_qform()), shape
+    ):
+        raise refused(
+            "no geometry",
+            f"{source}: sform and qform both claim to be the scanner's, and differ",
+            accepted="one place in the patient",
+            remedy="convert the series again from DICOM",
+        )
     if code not in _IN_THE_PATIENT:
         # It may say where it lies in a template: those distances are not the patient's.
         matrix, code = header.get_qform(coded=True)
@@ -199,12 +211,24 @@ def _affine(header: Nifti1Header, source: str) -> NDArray[np.float64]:
     return _TO_LPS @ affine
 
 
-def _scale(header: Nifti1Header) -> tuple[float, float]:
+def _agree(
+    one: NDArray[np.float64], other: NDArray[np.float64], shape: tuple[int, int, int]
+) -> bool:
+    """Tell whether two affines put every voxel of a volume within a voxel of the same place."""
+    corners = np.array([*product(*((0, size - 1) for size in shape[::-1]), (1,))], np.float64)
+    away = np.linalg.norm(corners @ (one - other).T, axis=1).max()
+    # Written so that NaN is refused.
+    return bool(away <= np.linalg.norm(one[:3, :3], axis=0).min())
+
+
+def _scale(header: Nifti1Header, source: str) -> tuple[float, float]:
     """Return slope and intercept; a slope of 0 means that there is no scale."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or not np.isfinite(slope):
         return 1.0, 0.0
-    return slope, intercept if np.isfinite(intercept) else 0.0
+    if not np.isfinite(intercept):
+        raise InputError(f"{source}: scl_inter is no number", accepted="a slope with its intercept")
+    return slope, intercept
 
 
 def _voxels(

@@ -65,12 +65,53 @@ def test_scale_big_endian_and_display_range(tmp_path: Path) -> None:
     assert volume.declared == (10, 600)
 
 
-def test_units_are_metres_and_micrometres_too(tmp_path: Path) -> None:
-    metres = AFFINE.copy()
-    metres[:3] /= 1000
-    blob = save(tmp_path / "a.nii", affine=metres,
-                change=lambda header: header.set_xyzt_units("meter"))  # fmt: skip
-    assert read_nifti(blob).grid.spacing == pytest.approx((0.8, 0.9, 5.0), rel=1e-4)
+@pytest.mark.parametrize("form", ["sform", "qform"])
+@pytest.mark.parametrize(
+    ("unit", "millimetres"), [("unknown", 1), ("meter", 1000), ("mm", 1), ("micron", 0.001)]
+)
+def test_units_become_millimetres_as_in_itk(
+    tmp_path: Path, unit: str, millimetres: float, form: str
+) -> None:
+    affine = AFFINE.copy()
+    affine[:3] /= millimetres
+
+    def change(header: Any) -> None:
+        header.set_xyzt_units(unit, "sec")
+        header.set_qform(affine, 1)
+        header.set_sform(affine, 1 if form == "sform" else 0)
+
+    blob = save(tmp_path / "a.nii", affine=affine, change=change)
+    grid = read_nifti(blob).grid
+    assert grid.affine == pytest.approx(np.diag([-1, -1, 1, 1]) @ AFFINE, abs=1e-3)
+    assert grid.voxel_mm3 == pytest.approx(0.9 * 0.8 * 5, rel=1e-4)
+    sitk = pytest.importorskip("SimpleITK", reason="the oracle is SimpleITK, which is not here")
+    image = sitk.ReadImage(str(blob.path))
+    assert grid.affine[:3, 3] == pytest.approx(image.GetOrigin(), abs=1e-3)
+    assert np.linalg.norm(grid.affine[:3, :3], axis=0) == pytest.approx(image.GetSpacing())
+
+
+def test_two_places_of_the_scanner_are_a_contradiction(tmp_path: Path) -> None:
+    mirrored = np.diag([-1.0, 1.0, 1.0, 1.0]) @ AFFINE
+    near = AFFINE.copy()
+    near[0, 3] += 0.5  # within a voxel
+    for other, codes, accepted in (
+        (mirrored, (1, 1), False),
+        (mirrored, (2, 1), True),  # aligned to something else
+        (mirrored, (2, 2), True),
+        (near, (1, 1), True),
+        (AFFINE, (1, 1), True),
+    ):
+
+        def change(header: Any, other: Any = other, codes: Any = codes) -> None:
+            header.set_sform(AFFINE, codes[0])
+            header.set_qform(other, codes[1])
+
+        blob = save(tmp_path / "a.nii", change=change)
+        if accepted:
+            assert read_nifti(blob).grid.affine[0, 0] == pytest.approx(0.9)
+        else:
+            with pytest.raises(InputError, match="no geometry: .*both claim to be the scanner's"):
+                read_nifti(blob)
 
 
 def test_where_a_file_lies_in_a_template_is_not_where_it_lies_in_the_patient(
@@ -123,6 +164,10 @@ def _shear(header: Any) -> None:
         ("begin outside", lambda h: h.__setitem__("vox_offset", 1e6)),
         ("begin outside", lambda h: h.__setitem__("vox_offset", np.nan)),
         ("another type", lambda h: h.__setitem__("datatype", 128)),
+        (
+            "scl_inter",
+            lambda h: (h.__setitem__("scl_slope", 2), h.__setitem__("scl_inter", np.nan)),
+        ),
     ],
 )
 def test_headers_that_are_refused(

@@ -17,10 +17,13 @@ pytest.importorskip("nibabel", reason="needs the nifti extra")
 import nibabel
 
 import mrstudy
+from scanside.readers.blobs import Blob
+from scanside.readers.nifti import read_nifti
 from scanside.writers.nifti import mask_nifti
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -75,6 +78,27 @@ def test_sform_and_qform_agree_and_units_are_millimetres() -> None:
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (2, 2)
     scanner = read(mask_nifti(mrstudy.findings(mrstudy.study())))
     assert int(scanner.header["sform_code"]) == 1
+
+
+@pytest.mark.parametrize(("unit", "millimetres"), [("meter", 1000), ("micron", 0.001)])
+def test_the_mask_of_a_file_in_other_units_is_in_millimetres_at_its_place(
+    tmp_path: Path, unit: str, millimetres: float
+) -> None:
+    sitk = pytest.importorskip("SimpleITK", reason="the oracle is SimpleITK, which is not here")
+    made = findings(mrstudy.affine(oblique=10.0))
+    grid = made.study.flair.grid
+    affine = np.diag([1 / millimetres] * 3 + [1.0]) @ TO_LPS @ grid.affine
+    source = nibabel.Nifti1Image(np.zeros(grid.shape[::-1], np.uint8), affine)
+    source.header.set_xyzt_units(unit)
+    source.header.set_sform(affine, 1)
+    source.to_filename(tmp_path / "flair.nii")
+    there = read_nifti(Blob("flair", tmp_path / "flair.nii")).grid
+    flair = dataclasses.replace(made.study.flair, grid=there)
+    study = dataclasses.replace(made.study, sources=(flair,))
+    (tmp_path / "mask.nii.gz").write_bytes(mask_nifti(dataclasses.replace(made, study=study)))
+    mask, image = (sitk.ReadImage(str(tmp_path / n)) for n in ("mask.nii.gz", "flair.nii"))
+    for name in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(mask, name)() == pytest.approx(getattr(image, name)(), abs=1e-3)
 
 
 def test_the_same_findings_give_the_same_bytes() -> None:
