@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from scanside.bundle import open_bundle
+from scanside.cli.given import given_options
 from scanside.cli.options import pin_option
 from scanside.cli.progress import progress
 from scanside.cli.say import say
@@ -195,6 +196,11 @@ def _request(context: click.Context, options: dict[str, Any]) -> Request:
         method for method in Method if wanted == "auto" or method.value.split()[0] == wanted
     )
     given: tuple[Precision, ...] = options["precisions"] or ("int8",)
+    idle = {"--method", "--sensitivity"} & set(given_options(context))
+    if idle and "int8" not in given:
+        raise click.UsageError(
+            f"{' and '.join(sorted(idle))}: for --precision int8, which is not made"
+        )
     return Request(
         output=options["output"],
         precisions=tuple(dict.fromkeys(given)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from scanside.cli.given import check_needs, given_options
 from scanside.cli.say import say
 from scanside.contract import PRECISIONS
 from scanside.errors import OutputError
@@ -166,10 +167,12 @@ def build(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - 
     from scanside_export.engine.run import Job, build_engines
     from scanside_export.engine.show import as_json, as_text
 
-    if options["split"] is not None and options["implicit_int8"] is None:
-        raise click.UsageError("--split is for --implicit-int8")
+    given = given_options(context)
+    check_needs(given, {"--split": "--implicit-int8"})
     opened = open_bundle(options["bundle"], manifest_sha256=options["bundle_sha256"])
     settings = _settings(options, opened.manifest)
+    if "--int8-rest" in given and settings.precision != "int8":
+        raise click.UsageError(f"--int8-rest is for int8, and {settings.precision} is built")
     limit = options["memory_limit"]
     folder = _folder(options["output"])
     with _implicit(opened, options, folder) as implicit:

@@ -12,7 +12,7 @@ from scanside.errors import InputError, UsageError
 from scanside.golden import read_golden
 from scanside.pipeline import Prepared, prepare
 from scanside.readers.discover import discover
-from scanside.readers.image import read_file
+from scanside.readers.image import read_file, source_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,12 +138,14 @@ def slices_of(folder: Path, options: Options, *, limit: int, seed: int) -> Loade
     """
     search = discover([folder])
     for place, reason in search.unreadable:
-        raise InputError(f"{place}: {reason}", remedy="measure a folder whose slices are accepted")
+        raise InputError(
+            f"{source_name(place)}: {reason}", remedy="measure a folder whose slices are accepted"
+        )
     drawn = np.random.default_rng(seed).permutation(len(search.files))[:limit]
     read = itertools.chain.from_iterable(
         _slices(search.files[n], options) for n in sorted(drawn.tolist())
     )
-    return Loaded(str(folder), tuple(itertools.islice(read, limit)), len(search.files))
+    return Loaded(source_name(folder), tuple(itertools.islice(read, limit)), len(search.files))
 
 
 def _slices(file: Path, options: Options) -> Iterator[Slice]:

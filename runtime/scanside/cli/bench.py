@@ -17,6 +17,7 @@ from scanside.bench.schema import LOADGEN_SCENARIOS, SCENARIOS, Settings
 from scanside.bench.statistics import parse_percentiles
 from scanside.bench.tables import comparison_lines, csv_table, result_lines
 from scanside.bundle import open_bundle
+from scanside.cli.given import check_needs, given_options
 from scanside.cli.options import _window, backend_options, pin_option
 from scanside.cli.say import say, show
 from scanside.errors import BenchmarkInvalidError
@@ -32,6 +33,7 @@ __all__ = ["bench"]
 
 _ITERATIONS = 10
 _BATCH = 8
+_NEEDS = {"--slices": "--data", "--window": "--data", "--fill-missing": "--data"}
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -162,6 +164,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
     that was throttled, disturbed or unstable is INVALID: exit code 6, with the reasons; what was
     asked for is written all the same.
     """
+    check_needs(given_options(click.get_current_context()), _NEEDS)
     _check_options(
         scenario, batch=batch, target_qps=target_qps, latency_bound=latency_bound, output=output
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from scanside.bundle import Bundle, open_bundle
+from scanside.cli.given import given_options
 from scanside.cli.interrupt import Stop, stop_on_interrupt
 from scanside.cli.loading import uncollected
 from scanside.cli.options import backend_options, bundle_option, pin_option, slice_options
@@ -28,7 +29,7 @@ from scanside.cli.studies import (
 )
 from scanside.cli.studies import explain as explain_studies
 from scanside.cli.studyoptions import StudyOptions, named_series, study_options
-from scanside.cli.use import check_together, check_use, given_options
+from scanside.cli.use import check_together, check_use
 from scanside.cli.work import Work, discover_inputs, subjects
 from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, worst_exit_code
 from scanside.lanes import Analysed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scanside.cli.given import check_needs, given_options
 from scanside.cli.options import backend_options, bundle_option, pin_option
 from scanside.serve.limits import MIB, Limits
 from scanside.serve.logs import FORMATS, logging_to_stderr
@@ -59,7 +60,7 @@ _DEFAULT = Limits()
     default=_DEFAULT.max_clients,
     show_default=True,
     metavar="N",
-    help="Clients at once.",
+    help="Clients of --socket at once.",
 )
 @click.option(
     "--watchdog",
@@ -111,6 +112,7 @@ def serve(  # noqa: PLR0913 - one parameter an option
     """
     from scanside.serve.start import Settings, serve
 
+    check_needs(given_options(click.get_current_context()), {"--max-clients": "--socket"})
     settings = Settings(
         bundle=bundle,
         bundle_sha256=bundle_sha256,

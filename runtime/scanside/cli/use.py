@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from click.core import ParameterSource
-
+from scanside.cli.given import check_needs
 from scanside.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    import click
-
     from scanside.study.model import SourceKind
     from scanside.writers.studyfiles import Form
 
-__all__ = ["Subjects", "check_together", "check_use", "given_options"]
+__all__ = ["Subjects", "check_together", "check_use"]
 
 _IMAGES: Final = "images"
 _STUDIES: Final = "DICOM and NIfTI studies"
@@ -92,17 +89,6 @@ class Subjects(NamedTuple):
         }
 
 
-def given_options(context: click.Context) -> list[str]:
-    """Return the options that the user gave, by name, also where they have the default value."""
-    return [
-        option.opts[0]
-        for option in context.command.params
-        if option.name is not None
-        and option.param_type_name == "option"
-        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
-    ]
-
-
 def check_together(given: Collection[str]) -> None:
     """Refuse options that do nothing without another one, or with ``--explain``.
 
@@ -118,9 +104,7 @@ def check_together(given: Collection[str]) -> None:
             accepted=f"with --explain: {', '.join(_EXPLAINED)}",
             remedy="leave out the one or the other",
         )
-    for option, other in _NEEDS.items():
-        if option in given and other not in given:
-            raise UsageError(f"{option} needs {other}", remedy=f"give {other} too, or leave it out")
+    check_needs(given, _NEEDS)
 
 
 def check_use(given: Collection[str], subjects: Subjects) -> None:

@@ -323,6 +323,13 @@ def test_the_socket_is_for_this_user_alone_and_does_not_stay(tmp_path: Path) -> 
     assert path.read_text(encoding="utf-8") == "something else"
 
 
+def test_one_client_on_stdin_needs_no_limit_of_clients() -> None:
+    done = subprocess.run([*SERVE, "--backend", "null", "--max-clients", "2"], check=False,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 2
+    assert "--max-clients needs --socket" in done.stderr
+
+
 def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match="nothing") as error:
         spawn("--bundle", str(tmp_path / "nothing"), **QUIET)

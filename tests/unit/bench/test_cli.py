@@ -144,6 +144,9 @@ def test_compare_gives_ratios_and_refuses_another_scenario(
     ("words", "code", "said"),
     [
         (("--batch", 4), 2, "--batch is for"),
+        (("--slices", 256), 2, "--slices needs --data"),
+        (("--window", "0,9"), 2, "--window needs --data"),
+        (("--fill-missing",), 2, "--fill-missing needs --data"),
         (("--target-qps", 4), 2, "--target-qps is for"),
         (("--latency-bound", 4), 2, "--latency-bound is for"),
         (("--output", "logs"), 2, "--output is for"),

@@ -137,6 +137,7 @@ def test_without_a_split_it_is_said(run: Callable[..., Done], tmp_path: Path) ->
         (["--max-drop", "dice=0.1,dice=0.2"], 2, "each once"),
         (["--min-agreement", "dice=0.1"], 2, "mean, p5"),
         (["--method", "best"], 2, "percentile"),
+        (["--method", "max", "--precision", "fp16"], 2, "--method: for --precision int8"),
         (["--precision", "fp32"], 2, "int8"),
         (["--slices", "31"], 2, "32 slices or more"),
         (["--split", "nowhere.json"], 2, "nowhere.json"),

@@ -184,7 +184,7 @@ def test_a_build_that_dies_loses_nothing(
         ("--target", "rtx", "--version-compatible"), ("--compute-capability", "8.6"),
         ("--target", "rtx", "--compute-capability", "8.7"),
         ("--target", "rtx", "--compute-capability", "7.5", "--compute-capability", "8.6"),
-        ("--level", "6"),
+        ("--level", "6"), ("--split", __file__), ("--precision", "fp16", "--int8-rest", "fp16"),
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense(words: tuple[str, ...], scanside: Callable[..., Done]) -> None:

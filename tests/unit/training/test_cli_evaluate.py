@@ -166,6 +166,9 @@ def test_bad_words_are_refused_before_any_work(
     keras = ("evaluate", "a.keras", "b.keras", *common)
     assert scanside(*keras, "--backend", "cpu").code == 2
     assert scanside("evaluate", toy_path, *common, "--part", "test").code == 2
+    done = scanside("evaluate", toy_path, *common, "--indeterminate", 0.01)
+    assert done.code == 2
+    assert "--indeterminate needs --sensitivity" in done.err
     assert not output.exists() or not any(output.iterdir())
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from scanside.cli.given import check_needs, given_options
 from scanside.cli.options import backend_options
 from scanside.cli.progress import progress
 from scanside.cli.say import say, show
@@ -157,6 +158,8 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     from scanside_training.load import Chosen, check_models, open_models
     from scanside_training.variants import VARIANTS
 
+    given = given_options(click.get_current_context())
+    check_needs(given, {"--indeterminate": "--sensitivity"})
     if sensitivity is not None and (gate is not None or decision is not None):
         raise click.UsageError("--sensitivity chooses the thresholds; leave out those given")
     asked = Chosen(backend, precision, gate, decision)
