@@ -82,11 +82,11 @@ def check_graph(model: ModelProto, role: Role) -> None:
     """
     violations = find_violations(model, role)
     if violations:
-        lines = "\n".join(f"- {violation}" for violation in violations)
         raise BundleError(
-            f"the {role}'s graph breaks the model contract in {len(violations)} places:\n{lines}\n",
+            f"the {role}'s graph breaks the model contract in {len(violations)} places",
             accepted=f"opset {OPSET}, float32, static shapes but for the axis {BATCH!r}",
             remedy="change these layers of the Keras model and export it again",
+            places=violations,
         )
 
 

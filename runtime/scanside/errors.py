@@ -21,7 +21,10 @@ A message says what was given, what is accepted, and what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "EXIT_INTERRUPTED",
@@ -59,31 +62,42 @@ class ScansideError(Exception):
         What would have been accepted; left out where nothing would.
     remedy
         What to do about it.
+    places
+        Each single thing that is wrong, where they are many: a line of the message each.
     """
 
     exit_code: ClassVar[int] = 70
 
-    def __init__(self, given: str, *, accepted: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, given: str, *, accepted: str = "", remedy: str = "", places: Iterable[str] = ()
+    ) -> None:
         super().__init__(given, accepted, remedy)
         self.given = given
         self.accepted = accepted
         self.remedy = remedy
+        self.places = tuple(places)
 
     def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Return the message: its sentence, and a line for each place."""
         parts = [self.given]
         if self.accepted:
             parts.append(f"accepted: {self.accepted}")
         if self.remedy:
             parts.append(self.remedy)
-        return "; ".join(parts)
+        return ["; ".join(parts), *(f"- {place}" for place in self.places)]
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by keyword, since the constructor takes keywords."""
-        return (_rebuild, (type(self), self.given, self.accepted, self.remedy))
+        return (_rebuild, (type(self), self.given, self.accepted, self.remedy, self.places))
 
 
-def _rebuild(kind: type[ScansideError], given: str, accepted: str, remedy: str) -> ScansideError:
-    return kind(given, accepted=accepted, remedy=remedy)
+def _rebuild(
+    kind: type[ScansideError], given: str, accepted: str, remedy: str, places: tuple[str, ...]
+) -> ScansideError:
+    return kind(given, accepted=accepted, remedy=remedy, places=places)
 
 
 class UsageError(ScansideError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["plain"]
+__all__ = ["is_text", "plain"]
 
 _STEERING: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -29,6 +29,15 @@ def plain(line: str) -> str:
         One line: a newline in it is escaped too.
     """
     return _STEERING.sub(_escaped, line)
+
+
+def is_text(given: str) -> bool:
+    """Tell whether what the system gave is text, rather than bytes that are none (PEP 383)."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _escaped(found: re.Match[str]) -> str:

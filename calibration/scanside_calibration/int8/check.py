@@ -53,11 +53,11 @@ def check_int8(model: ModelProto, *, float_nodes: Collection[str] = ()) -> None:
         If a rule is broken; the message names every place.
     """
     if found := find_violations(model, float_nodes=float_nodes):
-        lines = "\n".join(f"- {violation}" for violation in found)
         raise BundleError(
-            f"the INT8 model breaks the rules in {len(found)} places:\n{lines}\n",
+            f"the INT8 model breaks the rules in {len(found)} places",
             accepted="symmetric int8 Q/DQ, zero point 0, int8 weights with one scale a channel",
             remedy="calibrate the bundle again with scanside calibrate",
+            places=found,
         )
 
 

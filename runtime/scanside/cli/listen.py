@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from scanside.cli.say import say
+from scanside.cli.say import say, tell
 from scanside.errors import ExtraNotInstalledError, worst_exit_code
 
 if TYPE_CHECKING:
@@ -104,12 +104,10 @@ def _check(file: Path, config: ListenConfig, *, made_up: bool) -> int:
     """Say what a start would fail at, all of it, and return the exit code."""
     from scanside.listen.check import node_problems
 
-    problems = list(node_problems(config, made_up=made_up))
-    for problem in problems:
-        say(f"error: {problem}")
-    if not problems:
+    codes = [tell(problem) for problem in node_problems(config, made_up=made_up)]
+    if not codes:
         say(f"{file} is in order, and a node of it would start")
-    return worst_exit_code(*(problem.exit_code for problem in problems))
+    return worst_exit_code(*codes)
 
 
 def _run(config: ListenConfig, *, made_up: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from scanside.cli.say import say
+from scanside.cli.say import say, tell
 from scanside.errors import EXIT_INTERRUPTED, InternalError, OutputError, ScansideError
 from scanside.plain import plain
 
@@ -107,7 +107,7 @@ def _report(error: BaseException) -> int:
     """Say what ended the command, and return its exit code."""
     own = _own(error)
     if own is not None:
-        return _tell(own)
+        return tell(own)
     if isinstance(error, click.ClickException):
         error.show(told := io.StringIO())
         click.echo(_plain_lines(told.getvalue().expandtabs()), err=True, nl=False)
@@ -131,16 +131,11 @@ def _own(error: BaseException) -> ScansideError | None:
     return None
 
 
-def _tell(error: ScansideError) -> int:
-    say(f"error: {error}")
-    return error.exit_code
-
-
 def _defect(error: BaseException) -> int:
     import traceback
 
     click.echo(_plain_lines("".join(traceback.format_exception(error))), err=True, nl=False)
-    return _tell(
+    return tell(
         InternalError(
             f"{type(error).__name__}: {error}",
             remedy="this is a defect of scanside: please report it with the lines above",

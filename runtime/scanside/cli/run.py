@@ -34,7 +34,7 @@ from scanside.cli.work import Work, discover_inputs, subjects
 from scanside.errors import EXIT_INTERRUPTED, IndeterminateError, InputError, worst_exit_code
 from scanside.lanes import Analysed
 from scanside.pipeline import Pipeline
-from scanside.plain import plain
+from scanside.plain import is_text, plain
 from scanside.readers.image import source_name
 from scanside.records import RunResult, SliceResult
 from scanside.runner import Options, analyse_files
@@ -82,10 +82,8 @@ class _Job(NamedTuple):
 
 
 def _text(_: click.Context, __: click.Parameter, value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise click.BadParameter(f"{plain(value)}; accepted: UTF-8 text") from None
+    if not is_text(value):
+        raise click.BadParameter(f"{plain(value)}; accepted: UTF-8 text")
     return value
 
 

@@ -11,12 +11,23 @@ from scanside.plain import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["say", "show"]
+    from scanside.errors import ScansideError
+
+__all__ = ["say", "show", "tell"]
 
 
 def say(line: str) -> None:
     """Say on stderr what a command does, beside its results."""
     click.echo(plain(f"scanside: {line}"), err=True)
+
+
+def tell(error: ScansideError) -> int:
+    """Say on stderr what an error is about, and return its exit code."""
+    sentence, *places = error.lines()
+    say(f"error: {sentence}")
+    for place in places:
+        click.echo(plain(place), err=True)
+    return error.exit_code
 
 
 def show(lines: Iterable[str]) -> None:

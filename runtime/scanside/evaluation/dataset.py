@@ -198,13 +198,14 @@ def _dataset_hash(checked: list[_Checked]) -> str:
 
 
 def _refusal(folder: Path, problems: list[str]) -> InputError:
-    lines = [f"- {problem}" for problem in problems[:_LISTED]]
+    places = problems[:_LISTED]
     if problems[_LISTED:]:
-        lines.append(f"- and {len(problems) - _LISTED} more")
+        places.append(f"and {len(problems) - _LISTED} more")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return InputError(
-        f"the dataset {folder} is not accepted ({count}):\n" + "\n".join(lines) + "\n",
+        f"the dataset {folder} is not accepted ({count})",
         accepted="a folder per patient with <patient>_<n>.tif and <patient>_<n>_mask.tif, or"
         " .webp or .png with masks where there is tumour",
         remedy="repair or remove them; scanside data index --keep-going lists them all",
+        places=places,
     )

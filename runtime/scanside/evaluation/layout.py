@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scanside.errors import InputError
+from scanside.plain import is_text, plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +71,9 @@ def find_slices(root: Path) -> tuple[Path, list[Found], list[str]]:
     found: list[Found] = []
     problems: list[str] = []
     for patient in patients:
+        if not is_text(patient.name):  # it has a place in splits, hashes and results
+            problems.append(f"{plain(patient.name)} is not UTF-8, as a patient's name must be")
+            continue
         slices, wrong = _find_patient(patient)
         found += slices
         problems += wrong

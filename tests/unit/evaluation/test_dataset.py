@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import zlib
@@ -216,7 +217,7 @@ def test_every_problem_is_counted_and_the_first_are_named(write_dataset: Writer)
         index_dataset(folder)
     # 30 lost masks, and what is left is positive only.
     assert "31 problems" in caught.value.given
-    assert "and 11 more" in caught.value.given
+    assert caught.value.places[-1] == "and 11 more"
 
 
 @pytest.mark.parametrize(("areas", "words"), [([0, 0], "none of 2"), ([4, 4], "all 2")])
@@ -295,3 +296,11 @@ def test_real_data_in_the_published_layout_is_the_same(data_root: Path, tmp_path
         assert (one.patient, one.number, one.tumor_px) == other[:2] + other[4:]
         assert np.array_equal(load_image(one), load_image(other))
         assert np.array_equal(load_mask(one), load_mask(other))
+
+
+def test_a_patient_whose_name_is_no_text_is_named(write_dataset: Writer) -> None:
+    folder = write_dataset(TWO)
+    (folder / os.fsdecode(b"pat\xfe")).mkdir()
+    with pytest.raises(InputError, match=r"- pat\\xfe is not UTF-8"):
+        index_dataset(folder)
+    assert len(index_dataset(folder, keep_going=True).problems) == 1

@@ -47,3 +47,9 @@ def test_a_missing_extra_names_the_command_that_installs_it() -> None:
 def test_the_most_serious_code_wins(codes: list[int]) -> None:
     order = [70, 9, 8, 4, 3, 7, 0]
     assert worst_exit_code(*codes) == min(codes, key=order.index, default=0)
+
+
+def test_places_are_lines_of_their_own() -> None:
+    error = InputError("the dataset is not accepted", remedy="repair it", places=("a", "b"))
+    assert str(error) == "the dataset is not accepted; repair it\n- a\n- b"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from scanside.cli.say import say
+
 __all__ = ["phantom"]
 
 
@@ -35,9 +37,8 @@ def phantom(folder: Path, patients: int, slices: int, seed: int) -> None:
 
     positive = write_dataset(folder, seed=seed, patients=patients, slices=slices)
     noun = "phantom" if patients == 1 else "phantoms"
-    click.echo(
-        f"Wrote {patients} {noun}, {patients * slices} slices, {positive} of them with a lesion,"
+    say(
+        f"wrote {patients} {noun}, {patients * slices} slices, {positive} of them with a lesion,"
         f" to {folder}. They are phantoms, not patients: use them to try every stage, and quote"
-        " no figure from them.",
-        err=True,
+        " no figure from them"
     )

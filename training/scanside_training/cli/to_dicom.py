@@ -90,7 +90,9 @@ def to_dicom(  # noqa: PLR0913 - one parameter an option
         raise click.BadParameter(f"{variant!r}; accepted: {', '.join(VARIANTS)}")
     if output.exists() and any(output.iterdir()):
         raise OutputError(f"{output} is not empty", accepted="a folder that is empty or not there")
-    _, found, _ = find_slices(folder)
+    _, found, problems = find_slices(folder)
+    for problem in problems:
+        say(f"left out: {problem}")
     unknown = set(patients) - {item.patient for item in found}
     if unknown or not found:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from scanside.cli.say import show
 from scanside.errors import ExtraNotInstalledError, UsageError
 
 __all__ = ["train"]
@@ -112,9 +113,11 @@ def train(  # noqa: PLR0913 - one parameter an option
     )
     write_atomic(output / "config.toml", config_file.read_bytes())
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.best.validation.items())
-    click.echo(
-        f"{output / task}.keras: {result.parameters:,} parameters,"
-        f" best epoch {result.best.epoch + 1} of {result.epochs}, validation {metrics}"
+    show(
+        [
+            f"{output / task}.keras: {result.parameters:,} parameters,"
+            f" best epoch {result.best.epoch + 1} of {result.epochs}, validation {metrics}"
+        ]
     )
 
 
