@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol
 
-from scanside.assembly.rules import Attributes
+from scanside.assembly.rules import PARTED, Attributes
 from scanside.discretion import refusing
 from scanside.readers.dicom.header import Sop
 from scanside.readers.dicom.values import item, number, text, texts
@@ -234,7 +234,7 @@ def _attributes(header: Header) -> Attributes:
         agent = None
     described = (text(dataset, "SeriesDescription"), text(dataset, "ProtocolName"))
     return Attributes(
-        description=" / ".join(part for part in described if part),
+        description=PARTED.join(part for part in described if part),
         image_type="\\".join(texts(dataset, "ImageType")),
         scanning_sequence="\\".join(
             [*texts(dataset, "ScanningSequence"), *texts(dataset, "EchoPulseSequence")]

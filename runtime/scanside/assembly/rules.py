@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from scanside.errors import InputError
     from scanside.study.reasons import Reason
 
-__all__ = ["Attributes", "Exclude", "Rules", "Take", "load_rules"]
+__all__ = ["PARTED", "Attributes", "Exclude", "Rules", "Take", "load_rules"]
 
 _SEPARATORS: Final = re.compile(r"[\s_\-./^]+")
+
+PARTED: Final = " / "
+"""What stands between SeriesDescription and ProtocolName."""
 
 _MINUS: Final = re.compile(r"\+/?-|(?<=\s)-(?=(?:c|gd|gad\w*|km)\b)", re.IGNORECASE)
 """A dash that means something: that there was no agent, or that both are there."""
@@ -40,7 +43,7 @@ class Attributes(NamedTuple):
     Attributes
     ----------
     description
-        SeriesDescription and ProtocolName, or the NIfTI file's name.
+        SeriesDescription and ProtocolName, with `PARTED` between them, or the NIfTI file's name.
     image_type, scanning_sequence, contrast
         As text, values parted by backslashes.
     body_part
@@ -243,4 +246,5 @@ def _filled(pattern: str, words: Mapping[str, str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return _SEPARATORS.sub(" ", _MINUS.sub(" minus ", text)).strip().lower()
+    parted = text.replace(PARTED, " | ")
+    return _SEPARATORS.sub(" ", _MINUS.sub(" minus ", parted)).strip().lower()
