@@ -198,7 +198,7 @@ def bench(  # noqa: PLR0913 - one parameter an option
         logs=output,
         profile_layers=profile_layers,
     )
-    result = measure(request, lambda text: say(f"{text}"))
+    result = measure(request, say)
     comparison = None
     if old is not None and old_file is not None:
         comparison = compare(result, old, old_file)

@@ -192,7 +192,7 @@ def run(  # noqa: PLR0913 - one parameter an option
         if pipeline.fallback is not None:
             say(f"using {pipeline.backend.name}: {pipeline.fallback}")
         if pipeline.reason is not None:
-            say(f"{pipeline.reason}")
+            say(pipeline.reason)
         return _execute(job, work, opened, pipeline, writer, stop, strict=strict)
 
 
@@ -307,4 +307,4 @@ def _say_where(job: _Job, summary: RunResult) -> None:
         where.append(f"pictures in {job.output.path}")
     if job.page:
         where.append(f"page: {job.output.page}")
-    say(f"{'; '.join(where)}")
+    say("; ".join(where))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
 import numpy as np
 import pytest
 
 import toy
+from scanside.cli.run import run as command
+from scanside.cli.use import _FOR, _NEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,6 +196,17 @@ def test_explain_names_what_cannot_be_looked_at(
     assert done.code == 3
     assert "  accepted" in done.out
     assert f"{tmp_path / 'absent'}: cannot be read" in done.out
+
+
+def test_every_option_is_about_every_input_or_in_a_table() -> None:
+    """A new option of which nobody asked what it does for which input fails here."""
+    of_every_input = {
+        "--output", "--bundle", "--bundle-sha256", "--backend", "--precision", "--format",
+        "--fill-missing", "--strict",
+    }  # fmt: skip
+    inputs_themselves = {"--pre", "--flair", "--post"}
+    options = {option.opts[0] for option in command.params if isinstance(option, click.Option)}
+    assert options == of_every_input | inputs_themselves | set(_FOR) | set(_NEEDS)
 
 
 def test_explain_of_images_is_refused(scanside: Command, folder: Path) -> None:

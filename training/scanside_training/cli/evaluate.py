@@ -170,7 +170,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         if loaded.fallback is not None:
             say(f"using {loaded.backend.name}: {loaded.fallback}")
         if loaded.reason is not None:
-            say(f"{loaded.reason}")
+            say(loaded.reason)
         wanted = None if sensitivity is None else _Wanted(sensitivity, indeterminate)
         metrics = _evaluate(
             loaded,
