@@ -203,6 +203,7 @@ def _explain(work: Work) -> int:
     lines += [f"{source_name(place)}: {reason}" for place, reason in work.found.unreadable]
     if work.found.files:
         lines.append(f"{len(work.found.files):,} images are analysed as they are")
+    lines += [f"left out: {number:,} {reason}" for reason, number in work.left_out.items()]
     show(lines)
     refused = work.found.unreadable or work.chosen.refused
     return InputError.exit_code if refused else 0
@@ -251,7 +252,7 @@ def _execute(
             pipeline=pipeline,
             seconds=seconds,
             interrupted=stop.left_work,
-            left_out={**work.found.left_out, **work.chosen.left_out},
+            left_out=work.left_out,
         )
         sinks.write(summary)
     if job.page and job.output is not None:

@@ -52,6 +52,11 @@ class Work(NamedTuple):
         images, studies = self.found, self.chosen
         return sum(map(len, (images.files, images.unreadable, studies.studies, studies.unreadable)))
 
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many files and series were left out, by reason."""
+        return {**self.found.left_out, **self.chosen.left_out}
+
     def check(self) -> None:
         """Refuse inputs of which nothing is left.
 
@@ -61,8 +66,7 @@ class Work(NamedTuple):
             If there is nothing to record: no slice, and nothing that is rejected.
         """
         if not self.steps:
-            left_out = {**self.found.left_out, **self.chosen.left_out}
-            others = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+            others = ", ".join(f"{number} {reason}" for reason, number in self.left_out.items())
             raise InputError(
                 f"there is no image and no study in the inputs ({others or 'they are empty'})",
                 accepted=f"{ACCEPTED}; DICOM, NIfTI, zip archives of those two",
