@@ -223,6 +223,16 @@ def test_nifti_gives_a_mask_on_its_own_grid(
     assert "dicom of a study of nifti files" in refused.err
 
 
+def test_a_bad_variant_is_of_classic_files(
+    slices: Path, tmp_path: Path, scanside: Scanside
+) -> None:
+    words = ("--kind", "enhanced", "--variant", "missing-position")
+    done = scanside("data", "to-dicom", slices, "--output", tmp_path / "study", *words)
+    assert done.code == 2
+    assert "--variant missing-position with --kind enhanced" in done.err
+    assert not (tmp_path / "study").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scanside.cli.say import say
-from scanside.errors import InputError, OutputError
+from scanside.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from scanside_training.dicom.plan import Scale
@@ -84,10 +84,16 @@ def to_dicom(  # noqa: PLR0913 - one parameter an option
     from scanside.evaluation.layout import find_slices
     from scanside.evaluation.slices import DatasetSlice, load_image
     from scanside_training.dicom.plan import Identity, plan_study
+    from scanside_training.dicom.variants import BAD, GOOD
     from scanside_training.dicom.write import VARIANTS, write_study
 
     if variant not in VARIANTS:
         raise click.BadParameter(f"{variant!r}; accepted: {', '.join(VARIANTS)}")
+    if variant in BAD and kind != "classic":
+        raise UsageError(
+            f"--variant {variant} with --kind {kind}",
+            accepted=f"--kind {kind} with {', '.join(GOOD)}; the others are made of classic files",
+        )
     if output.exists() and any(output.iterdir()):
         raise OutputError(f"{output} is not empty", accepted="a folder that is empty or not there")
     _, found, problems = find_slices(folder)
