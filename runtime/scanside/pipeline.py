@@ -205,13 +205,18 @@ class Pipeline:
         self.backend.close()
 
     def analyse(
-        self, pixels: NDArray[np.generic], *, window: Window | None = None, fill: bool = False
+        self,
+        pixels: NDArray[np.generic],
+        *,
+        window: Window | None = None,
+        fill: bool = False,
+        aspect: float = 1.0,
     ) -> Result:
         """Analyse one slice: the latency path.
 
         Parameters
         ----------
-        pixels, window, fill
+        pixels, window, fill, aspect
             As for `prepare`.
 
         Raises
@@ -221,7 +226,7 @@ class Pipeline:
         BackendError
             If the device fails or gives an output of a wrong shape.
         """
-        return self.analyse_prepared([prepare(pixels, window=window, fill=fill)])[0]
+        return self.analyse_prepared([prepare(pixels, window=window, fill=fill, aspect=aspect)])[0]
 
     def analyse_prepared(self, slices: Sequence[Prepared]) -> list[Result]:
         """Analyse prepared slices as one batch; the segmenter sees only the positive ones.

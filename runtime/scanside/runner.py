@@ -12,12 +12,16 @@ from scanside.lanes import Pictures, Read, analyse
 from scanside.pipeline import prepare
 from scanside.readers.image import read_pages, source_name
 from scanside.records import MASKS, OVERLAYS
+from scanside.study.grid import pixel_aspect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from scanside.lanes import Analysed
-    from scanside.pipeline import Pipeline
+    from scanside.pipeline import Pipeline, Prepared
     from scanside.preprocess import Window
     from scanside.readers.image import Page
     from scanside.study.grid import Spacing
@@ -50,6 +54,12 @@ class Options(NamedTuple):
     window: Window | None = None
     fill: bool = False
     spacing: Spacing | None = None
+
+    def prepare(self, pixels: NDArray[np.generic]) -> Prepared:
+        """Prepare a slice by `scanside.pipeline.prepare`; pixels that are not square become so."""
+        return prepare(
+            pixels, window=self.window, fill=self.fill, aspect=pixel_aspect(self.spacing)
+        )
 
 
 def analyse_files(
@@ -109,7 +119,7 @@ def _read(
     prepared, error = None, page.error
     if page.pixels is not None:
         try:
-            prepared = prepare(page.pixels, window=options.window, fill=options.fill)
+            prepared = options.prepare(page.pixels)
         except InputError as refused:
             error = refused
     return Read(

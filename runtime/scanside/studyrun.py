@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from scanside.errors import InputError
 from scanside.lanes import Read, analyse
 from scanside.pipeline import prepare
 from scanside.runner import picture_names
+from scanside.study.grid import pixel_aspect
 from scanside.study.measure import measure
 from scanside.study.model import Findings
 
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
     from scanside.study.model import FindingsStatus, Study
     from scanside.writers.files import OutputFolder
 
-__all__ = ["SQUARE", "analyse_study"]
-
-SQUARE: Final = 0.01
-"""Pixels whose sides differ by up to this share count as square: their slices are not resized for
-it, which over 256 pixels would move nothing by more than a pixel and a half from the centre."""
+__all__ = ["analyse_study"]
 
 
 def analyse_study(
@@ -88,13 +85,10 @@ def analyse_study(
 
 def _slices(study: Study, pictures: str, read_ms: float) -> Iterator[Read]:
     spacing = study.grid.spacing
-    aspect = spacing.row / spacing.column
-    if abs(aspect - 1) <= SQUARE:
-        aspect = 1.0
     for index, pixels in enumerate(study.images):
         prepared, error = None, None
         try:
-            prepared = prepare(pixels, aspect=aspect)._replace(filled=study.filled)
+            prepared = prepare(pixels, aspect=pixel_aspect(spacing))._replace(filled=study.filled)
         except InputError as refused:
             error = refused
         yield Read(

@@ -151,7 +151,7 @@ def slices_of(folder: Path, options: Options, *, limit: int, seed: int) -> Loade
 def _slices(file: Path, options: Options) -> Iterator[Slice]:
     for piece in read_file(file):
         try:
-            prepared = prepare(piece.pixels, window=options.window, fill=options.fill)
+            prepared = options.prepare(piece.pixels)
         except InputError as error:
             raise InputError(
                 f"{piece.source}: {error.given}", accepted=error.accepted, remedy=error.remedy

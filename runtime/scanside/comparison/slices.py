@@ -10,7 +10,6 @@ import numpy as np
 from scanside.errors import InputError
 from scanside.evaluation.dataset import index_dataset, load_mask
 from scanside.evaluation.layout import find_slices
-from scanside.pipeline import prepare
 from scanside.preprocess import apply_window, fill_missing
 from scanside.readers.discover import discover
 from scanside.readers.image import read_pages, source_name
@@ -189,7 +188,7 @@ def _read(file: Path, label: DatasetSlice | None, page: Page, options: Options) 
         return read._replace(error=page.error)
     pixels = page.pixels
     try:
-        prepared = prepare(pixels, window=options.window, fill=options.fill)
+        prepared = options.prepare(pixels)
         truth = None if label is None else load_mask(label)
     except InputError as error:
         return read._replace(error=error)

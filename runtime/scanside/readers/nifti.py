@@ -242,6 +242,13 @@ def _voxels(
             f"{source}: the file breaks off, or its voxels begin outside of it",
             accepted=f"{count:,} voxels of {dtype.name}",
         )
+    spare = len(data) - int(start) - count * dtype.itemsize
+    if spare >= shape[1] * shape[2] * dtype.itemsize:
+        raise InputError(
+            f"{source}: behind the last slice there is data for more, {spare:,} bytes",
+            accepted=f"{count:,} voxels of {dtype.name}, as the header says",
+            remedy="convert the series again from DICOM",
+        )
     found = np.frombuffer(data, dtype, count, int(start)).reshape(shape)
     if dtype.kind == "f":
         with np.errstate(over="ignore"):

@@ -54,7 +54,12 @@ class Analyser(Protocol):
         """As `Pipeline` has it."""
 
     def analyse(
-        self, pixels: NDArray[np.generic], *, window: Window | None = None, fill: bool = False
+        self,
+        pixels: NDArray[np.generic],
+        *,
+        window: Window | None = None,
+        fill: bool = False,
+        aspect: float = 1.0,
     ) -> Result:
         """Analyse one slice."""
 
@@ -222,10 +227,8 @@ class Lanes:
     def _analyse(self, jobs: list[Job]) -> list[Result]:
         """Return a result for each job; a frame that is not accepted is rejected."""
         if len(jobs) == 1:
-            asked = jobs[0].frame
             try:
-                pixels = jobs[0].pixels
-                return [self._pipeline.analyse(pixels, window=asked.window, fill=asked.fill)]
+                return [self._pipeline.analyse(jobs[0].pixels, **jobs[0].frame.asked)]
             except InputError as error:
                 return [rejected(error)]
         prepared = [_prepared(job) for job in jobs]
@@ -236,7 +239,7 @@ class Lanes:
 
 def _prepared(job: Job) -> Prepared | Result:
     try:
-        return prepare(job.pixels, window=job.frame.window, fill=job.frame.fill)
+        return prepare(job.pixels, **job.frame.asked)
     except InputError as error:
         return rejected(error)
 

@@ -59,10 +59,15 @@ class NullPipeline:
         self.thresholds: Final = thresholds
 
     def analyse(
-        self, pixels: NDArray[np.generic], *, window: Window | None = None, fill: bool = False
+        self,
+        pixels: NDArray[np.generic],
+        *,
+        window: Window | None = None,
+        fill: bool = False,
+        aspect: float = 1.0,
     ) -> Result:
         """Return the same result for every frame of a size."""
-        del window, fill
+        del window, fill, aspect
         return _made_up(pixels.shape[0], pixels.shape[1])
 
     def analyse_prepared(self, slices: Sequence[Prepared]) -> list[Result]:

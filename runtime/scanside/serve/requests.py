@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from scanside.errors import ScansideError, UsageError
 from scanside.preprocess import Window
 from scanside.serve.codes import Cause, Dtype, InferFlag, MaskForm
 from scanside.serve.masks import mask_offset
+from scanside.study.grid import Spacing, pixel_aspect
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +52,14 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure
         self.error: Final = error
 
 
+class Asked(TypedDict):
+    """What `scanside.pipeline.prepare` is told beside the pixels."""
+
+    window: Window | None
+    fill: bool
+    aspect: float
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """A frame that is accepted: all that is known of it but its pixels.
@@ -77,7 +86,7 @@ class Frame:
     dtype: np.dtype[Any]
     size: int
     window: Window | None
-    spacing: tuple[float, float] | None
+    spacing: Spacing | None
     fill: bool
     mask_form: MaskForm
     slot: int | None
@@ -87,6 +96,13 @@ class Frame:
     def held(self) -> int:
         """Bytes that the server holds for it: pixels and mask, unless they are in a slot."""
         return 0 if self.slot is not None else self.size + self.shape[0] * self.shape[1]
+
+    @property
+    def asked(self) -> Asked:
+        """How it is to be prepared, as `scanside.pipeline.prepare` takes it."""
+        return {
+            "window": self.window, "fill": self.fill, "aspect": pixel_aspect(self.spacing),
+        }  # fmt: skip
 
     def pixels(self, content: memoryview | NDArray[np.uint8]) -> NDArray[np.generic]:
         """Return the pixels: a view of what was sent, or of the slot.
@@ -188,11 +204,11 @@ def _check_place(
         )
 
 
-def _spacing(asked: wire.Infer) -> tuple[float, float]:
+def _spacing(asked: wire.Infer) -> Spacing:
     spacing = (asked.spacing_row, asked.spacing_column)
     if not all(math.isfinite(value) and value > 0 for value in spacing):
         raise _senseless(f"a spacing of {spacing} mm", "millimetres above 0")
-    return spacing
+    return Spacing(*spacing)
 
 
 def _senseless(given: str, accepted: str) -> Refusal:

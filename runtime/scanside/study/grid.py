@@ -7,14 +7,18 @@ posterior, z to the head; PS3.3 C.7.6.2.1.1). Arrays of voxels are ``[slices, ro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Grid", "Spacing"]
+__all__ = ["Grid", "Spacing", "pixel_aspect"]
+
+_SQUARE: Final = 0.01
+"""Pixels whose sides differ by up to this share count as square: their slices are not resized for
+it, which over 256 pixels would move nothing by more than a pixel and a half from the centre."""
 
 
 class Spacing(NamedTuple):
@@ -31,6 +35,12 @@ class Spacing(NamedTuple):
     row: float
     column: float
     between_slices: float | None = None
+
+
+def pixel_aspect(spacing: Spacing | None) -> float:
+    """Return a pixel's height over its width; 1 where it is nearly square or not known."""
+    aspect = 1.0 if spacing is None else spacing.row / spacing.column
+    return 1.0 if abs(aspect - 1) <= _SQUARE else aspect
 
 
 @dataclass(frozen=True, slots=True, eq=False)

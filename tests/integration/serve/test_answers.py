@@ -52,7 +52,10 @@ def test_an_answer_is_the_pipelines(
     form: MaskForm,
 ) -> None:  # fmt: skip
     window = Window(*asked["window"]) if "window" in asked else None
-    wanted = toy_pipeline.analyse(pixels, window=window, fill=asked.get("fill", False))
+    spacing = asked.get("spacing", (1, 1))
+    wanted = toy_pipeline.analyse(
+        pixels, window=window, fill=asked.get("fill", False), aspect=spacing[0] / spacing[1]
+    )
     found = client.infer(pixels, mask=form, **asked)
     assert (found.status, found.tumor, found.segmented) == wanted[:1] + wanted[3:5]
     assert found.tumor_probability == wanted.tumor_probability

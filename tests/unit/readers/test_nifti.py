@@ -161,6 +161,8 @@ def _shear(header: Any) -> None:
         ("no NIfTI file", lambda h: h.__setitem__("dim", [9] * 8)),
         ("10 x 6 voxels in 2", lambda h: h.__setitem__("dim", [2, 10, 6, 1, 1, 1, 1, 1])),
         ("breaks off", lambda h: h.__setitem__("dim", [3, 12, 10, 600, 1, 1, 1, 1])),
+        ("for more, 240 bytes", lambda h: h.__setitem__("dim", [3, 12, 10, 5, 1, 1, 1, 1])),
+        ("for more", lambda h: h.__setitem__("dim", [3, 12, 5, 6, 1, 1, 1, 1])),
         ("begin outside", lambda h: h.__setitem__("vox_offset", 1e6)),
         ("begin outside", lambda h: h.__setitem__("vox_offset", np.nan)),
         ("another type", lambda h: h.__setitem__("datatype", 128)),

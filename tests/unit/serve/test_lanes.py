@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from scanside.serve.codes import Cause, MaskForm
 from scanside.serve.lanes import Job, Lanes, Outcome
 from scanside.serve.requests import Frame
 from scanside.serve.wire import BODIES, HEADER_BYTES
+from scanside.study.grid import Spacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,7 +165,7 @@ def test_a_lane_that_fails_counts_as_hung_and_so_does_one_whose_device_is_lost(
         time.sleep(0.005)
 
 
-def test_a_window_reaches_the_pipeline() -> None:
+def test_window_and_spacing_reach_the_pipeline() -> None:
     seen = []
 
     class Watching(Pipeline):
@@ -175,10 +177,7 @@ def test_a_window_reaches_the_pipeline() -> None:
     pipeline.go.set()
     asked = job(client, 1, "<u2")
     window = Window(0, 10)
-    asked.frame = Frame(**{
-        name: window if name == "window" else getattr(asked.frame, name)
-        for name in Frame.__slots__
-    })  # fmt: skip
+    asked.frame = replace(asked.frame, window=window, spacing=Spacing(2.0, 1.0))
     Lanes(pipeline, LOG, streaming=False).put(asked)
     settled(client, 1)
-    assert seen == [{"window": window, "fill": False}]
+    assert seen == [{"window": window, "fill": False, "aspect": 2.0}]
