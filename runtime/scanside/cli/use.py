@@ -66,8 +66,10 @@ class Subjects(NamedTuple):
     forms: tuple[Form, ...] | None
 
     def __str__(self) -> str:
-        names = {"dicom": "DICOM files", "nifti": "NIfTI files"}
-        parts = ["images"] * self.images + [names[kind] for kind in sorted(self.kinds)]
+        names = {"dicom": "DICOM", "nifti": "NIfTI"}
+        parts = ["images"] * self.images
+        if self.kinds:
+            parts.append(f"{' or '.join(names[kind] for kind in sorted(self.kinds))} files")
         told = " and ".join(parts)
         if self.named and self.kinds:
             told += ", all their series named"
@@ -76,7 +78,7 @@ class Subjects(NamedTuple):
     @property
     def present(self) -> set[str]:
         """Those of the subjects of `_FOR` that there are."""
-        objects = "dicom" in self.kinds and (self.forms is None or self.forms != ("nifti",))
+        objects = "dicom" in self.kinds and self.forms != ("nifti",)
         return {
             what
             for what, there in (

@@ -106,6 +106,9 @@ def test_an_archive_is_what_it_holds(run: Command, nifti: Path, tmp_path: Path) 
 
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", nifti)
     out = tmp_path / "out"
+    done = run(packed, "--output", out, "--spacing", "1,1")
+    assert done.code == 2
+    assert "and the inputs are DICOM or NIfTI files" in done.err
     done = run(packed, "--output", out, "--created", "now")
     assert (done.code, done.out) == (2, "")
     assert "the inputs are NIfTI files" in done.err
