@@ -41,6 +41,7 @@ __all__ = [
     "ParityError",
     "ScansideError",
     "UsageError",
+    "out_of_memory",
     "worst_exit_code",
 ]
 
@@ -192,6 +193,11 @@ class OutputError(ScansideError):
 
 class InternalError(ScansideError):
     """A defect of scanside itself, or memory that ran out."""
+
+
+def out_of_memory() -> InternalError:
+    """Return what memory that ran out is called: neither an input's fault, nor a defect."""
+    return InternalError("there is not enough memory", remedy="free some, or add some")
 
 
 def worst_exit_code(*codes: int) -> int:

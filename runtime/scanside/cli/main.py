@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from scanside.cli.say import say, tell
-from scanside.errors import EXIT_INTERRUPTED, InternalError, OutputError, ScansideError
+from scanside.errors import (
+    EXIT_INTERRUPTED,
+    InternalError,
+    OutputError,
+    ScansideError,
+    out_of_memory,
+)
 from scanside.plain import plain
 
 if TYPE_CHECKING:
@@ -127,7 +133,7 @@ def _own(error: BaseException) -> ScansideError | None:
     if isinstance(error, OSError) and error.filename is None:
         return OutputError(f"standard output: {error.strerror or error}")
     if isinstance(error, MemoryError):
-        return InternalError("there is not enough memory", remedy="free some, or add some")
+        return out_of_memory()
     return None
 
 

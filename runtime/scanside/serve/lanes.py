@@ -10,7 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from scanside.errors import BackendError, DeviceLostError, InputError, InternalError, ScansideError
+from scanside.errors import (
+    BackendError,
+    DeviceLostError,
+    InputError,
+    InternalError,
+    ScansideError,
+    out_of_memory,
+)
 from scanside.pipeline import Prepared, Result, prepare
 from scanside.serve.answers import Answer, Spent, encode_error, encode_result, rejected
 from scanside.serve.codes import Cause
@@ -207,6 +214,8 @@ class Lanes:
             raise  # only a new process can use the device: the server replaces itself
         except ScansideError as error:
             cause, failure = Cause.BACKEND, error
+        except MemoryError:
+            cause, failure = Cause.INTERNAL, out_of_memory()
         except Exception as error:  # noqa: BLE001 - no request may end the server or stay unanswered
             self._log.exception("a request failed")
             cause, failure = (

@@ -150,6 +150,15 @@ def test_a_failure_is_an_answer_for_each(error: Exception, cause: Cause) -> None
     assert lanes.longest() == 0.0
 
 
+def test_memory_that_ran_out_is_called_no_defect() -> None:
+    pipeline, client = Pipeline(), Client()
+    pipeline.error = MemoryError("Unable to allocate 8.00 GiB")
+    pipeline.go.set()
+    Lanes(pipeline, LOG, streaming=False).put(job(client, 0))
+    assert settled(client, 1) == {0: (4, Cause.INTERNAL)}
+    assert b"there is not enough memory" in client.outcomes[0].answer[0]
+
+
 @pytest.mark.parametrize("error", [None, DeviceLostError("the GPU is gone")])
 def test_a_lane_that_fails_counts_as_hung_and_so_does_one_whose_device_is_lost(
     error: Exception | None,
