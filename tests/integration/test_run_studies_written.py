@@ -267,4 +267,4 @@ def test_an_invalid_age_of_a_real_series_is_in_no_result(
         made = dcmread(out / name)
         assert "PatientAge" not in made
     report = json.dumps(dcmread(out / record["written"][0]).to_json_dict())
-    assert "FLAIR stands in for the missing pre-contrast sequence." in report
+    assert "FLAIR stands in for the pre-contrast sequence." in report

@@ -76,7 +76,12 @@ def _assembled(chosen: Chosen, window: WindowRule) -> Study:
         source, values = _read(placed, sequence, window)
         channel[:] = _on_grid(values, placed, flair.grid, sequence, notes)
         sources.append(source)
-        if sequence != "FLAIR":
+        if sequence == "FLAIR":
+            continue
+        if np.array_equal(channel, images[..., _FLAIR]):
+            text = f"FLAIR stands in for it ({placed.candidate.label} equals it in every voxel)"
+            notes.append(Note("filled", sequence, text))
+        else:
             _check_shift(images, sequence, flair.grid, notes)
     return Study(
         name=chosen.name,
@@ -85,7 +90,7 @@ def _assembled(chosen: Chosen, window: WindowRule) -> Study:
         grid=flair.grid,
         view=flair.view,
         sources=tuple(sources),
-        filled=tuple(name for name in CHANNELS if name not in chosen.series),
+        filled=tuple(name for name in CHANNELS if any(n[:2] == ("filled", name) for n in notes)),
         notes=tuple(notes),
     )
 

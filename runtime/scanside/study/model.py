@@ -53,10 +53,10 @@ class Note(NamedTuple):
     Attributes
     ----------
     kind
-        ``filled``: FLAIR stands in for a missing sequence. ``resampled``: a sequence was
-        interpolated to the FLAIR's grid. ``reformatted``: the acquisition was not axial.
-        ``coverage``: a sequence does not cover the FLAIR's field of view. ``misregistered``: a
-        sequence seems to be shifted against FLAIR.
+        ``filled``: FLAIR stands in for a sequence that is missing, or that equals it.
+        ``resampled``: a sequence was interpolated to the FLAIR's grid. ``reformatted``: the
+        acquisition was not axial. ``coverage``: a sequence does not cover the FLAIR's field of
+        view. ``misregistered``: a sequence seems to be shifted against FLAIR.
     sequence
         One of `scanside.preprocess.CHANNELS`.
     text

@@ -351,6 +351,14 @@ def test_flair_stands_in_only_when_asked(tmp_path: Path) -> None:
     assert [note.kind for note in study.notes] == ["filled"]
 
 
+def test_a_series_that_is_flair_again_is_said(tmp_path: Path) -> None:
+    study = studies.read(studies.write(tmp_path, IMAGES[..., [1, 1, 2]]))
+    assert study.filled == ("pre-contrast",)
+    ((kind, sequence, text),) = study.notes
+    assert (kind, sequence) == ("filled", "pre-contrast")
+    assert text == "FLAIR stands in for it (series 1 equals it in every voxel)"
+
+
 def test_results_of_scanside_are_left_out(tmp_path: Path) -> None:
     import pydicom
 

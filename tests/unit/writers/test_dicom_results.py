@@ -175,8 +175,8 @@ def test_a_segmentation_says_what_it_is() -> None:
     assert segment.AnatomicRegionSequence[0].CodeValue == "12738006"
     assert segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "lgg"
     assert made["seg"].SegmentationType == "BINARY"
-    assert "FLAIR stands in for the missing post-contrast sequence." in segment.SegmentDescription
-    assert "FLAIR stands in for the missing post-contrast sequence." in texts(made["sr"])
+    assert "FLAIR stands in for the post-contrast sequence." in segment.SegmentDescription
+    assert "FLAIR stands in for the post-contrast sequence." in texts(made["sr"])
     group = made["sr"].ContentSequence[-2].ContentSequence[0].ContentSequence
     (tracking,) = [item.UID for item in group if item.ValueType == "UIDREF"][:1]
     assert tracking == segment.TrackingUID

@@ -75,9 +75,7 @@ def nothing_analysed(reason: str, comments: tuple[str, ...] = ()) -> Outcome:
 
 def remarks(study: Study) -> tuple[str, ...]:
     """Return what every result of a study must say about how the study was made."""
-    filled = tuple(
-        f"FLAIR stands in for the missing {sequence} sequence." for sequence in study.filled
-    )
+    filled = tuple(f"FLAIR stands in for the {sequence} sequence." for sequence in study.filled)
     # The filled sequences are notes of the study too, in words of its own.
     others = (note for note in study.notes if note.kind != "filled")
     return filled + tuple(f"{note.sequence}: {note.text}." for note in others)
