@@ -43,6 +43,10 @@ _SCANNER: Final = 1
 _IN_THE_PATIENT: Final = frozenset({_SCANNER, 2})
 """NIFTI_XFORM_SCANNER_ANAT and NIFTI_XFORM_ALIGNED_ANAT of ``nifti1.h``; 3 to 5 are templates'."""
 
+_MOST_MM: Final = 2000.0
+"""Longest side of a volume, no shorter than a patient. A header that calls millimetres metres would
+make a head of some 200 m."""
+
 _RIGHT_ANGLES: Final = 2e-3
 """Largest cosine between two axes, 0.1 degrees: NIfTI holds its affine in 32-bit floats, and
 converters round."""
@@ -199,6 +203,14 @@ def _affine(header: Nifti1Header, shape: tuple[int, int, int], source: str) -> N
     if not np.isfinite(affine).all() or not ((lengths > 1e-3) & (lengths < 1e3)).all():  # noqa: PLR2004
         raise refused(
             "no geometry", f"{source}: the affine is none of a volume", accepted="millimetres"
+        )
+    longest = float((lengths * shape[::-1]).max())
+    if longest > _MOST_MM:
+        raise refused(
+            "no geometry",
+            f"{source}: the volume is {longest / 1000:.0f} m long",
+            accepted=f"up to {_MOST_MM / 1000:.0f} m",
+            remedy="correct the unit of length (xyzt_units) in the header",
         )
     cosines = (affine[:3, :3] / lengths).T @ (affine[:3, :3] / lengths)
     if np.abs(cosines - np.eye(3)).max() > _RIGHT_ANGLES:

@@ -148,6 +148,11 @@ def _shear(header: Any) -> None:
     header["srow_x"] = [-0.9, 0.3, 0, 90]
 
 
+def _metres(header: Any) -> None:
+    header["srow_z"] = [0, 0, 0.9, -20]
+    header.set_xyzt_units("meter")
+
+
 @pytest.mark.parametrize(
     ("message", "change"),
     [
@@ -156,11 +161,13 @@ def _shear(header: Any) -> None:
         ("no geometry: .*right angles", _shear),
         ("no geometry: .*none of a volume", lambda h: h.__setitem__("srow_x", [np.nan] * 4)),
         ("no geometry: .*none of a volume", lambda h: h.__setitem__("srow_x", [0] * 4)),
+        ("no geometry: .* is 11 m long", _metres),
+        ("no geometry: .*none of a volume", lambda h: h.set_xyzt_units("micron")),
         ("no geometry: .*unit of length", lambda h: h.__setitem__("xyzt_units", 5)),
         ("5000 x 10 x 6 voxels", lambda h: h.__setitem__("dim", [3, 5000, 10, 6, 1, 1, 1, 1])),
         ("no NIfTI file", lambda h: h.__setitem__("dim", [9] * 8)),
         ("10 x 6 voxels in 2", lambda h: h.__setitem__("dim", [2, 10, 6, 1, 1, 1, 1, 1])),
-        ("breaks off", lambda h: h.__setitem__("dim", [3, 12, 10, 600, 1, 1, 1, 1])),
+        ("breaks off", lambda h: h.__setitem__("dim", [3, 12, 10, 300, 1, 1, 1, 1])),
         ("for more, 240 bytes", lambda h: h.__setitem__("dim", [3, 12, 10, 5, 1, 1, 1, 1])),
         ("for more", lambda h: h.__setitem__("dim", [3, 12, 5, 6, 1, 1, 1, 1])),
         ("begin outside", lambda h: h.__setitem__("vox_offset", 1e6)),
