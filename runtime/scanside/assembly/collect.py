@@ -34,8 +34,8 @@ class StudyFiles:
     Attributes
     ----------
     name
-        The folder or archive that all its files lie in; with the subject, or else a number, if other
-        studies lie in the same one.
+        The folder or archive that all its files lie in; with the subject, or else a number, if
+        other studies lie in the same one.
     candidates
         Its series.
     unreadable
