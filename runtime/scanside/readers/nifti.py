@@ -113,8 +113,9 @@ def read_nifti(blob: Blob) -> NiftiFile:
     Raises
     ------
     InputError
-        If the file is no single-file NIfTI, is not 3-D, has no affine, or one whose axes are not
-        at right angles, or is of another type of voxels.
+        If the file is no single-file NIfTI, is not 3-D, has no affine, two that contradict each
+        other, or one whose axes are not at right angles or are longer than a patient, has a slope
+        without its intercept, or is of another type of voxels.
     """
     _, header = _open(blob)
     with refusing(blob.source, "the header"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 nibabel = pytest.importorskip("nibabel", reason="the extra nifti is not installed")
 
 import studies  # noqa: E402
