@@ -64,6 +64,9 @@ class Candidate(Protocol):
         Whether scanside wrote it.
     sources
         What its files are called.
+    subject
+        Whose image it is and of which session by its name, if that follows BIDS or BraTS; else
+        empty, as for DICOM, which says it inside.
     """
 
     kind: SourceKind
@@ -72,6 +75,7 @@ class Candidate(Protocol):
     derived: bool
     own: bool
     sources: tuple[str, ...]
+    subject: str
 
     def refusal(self) -> InputError | None:
         """Say why it can be no sequence, whatever the rules say."""
@@ -90,13 +94,7 @@ class Candidate(Protocol):
 
 
 class NiftiCandidate:
-    """A NIfTI file.
-
-    Attributes
-    ----------
-    subject
-        Whose image it is and of which session, where its name follows BIDS or BraTS; else empty.
-    """
+    """A NIfTI file."""
 
     kind: SourceKind = "nifti"
     derived = own = False
@@ -137,6 +135,7 @@ class DicomCandidate:
     """A DICOM series."""
 
     kind: SourceKind = "dicom"
+    subject = ""
 
     def __init__(self, series: Series) -> None:
         self.series = series

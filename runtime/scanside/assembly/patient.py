@@ -41,6 +41,14 @@ def check_identity(series: Iterable[Candidate]) -> None:
             "some series are DICOM, others NIfTI",
             accepted="series of one kind",
         )
+    subjects = {candidate.subject for candidate in images} - {""}
+    if len(subjects) > 1:
+        raise refused(
+            "different patients",
+            f"by their names the files are of {len(subjects)} subjects or sessions",
+            accepted="files of one subject and session",
+            remedy="name files that belong together",
+        )
     datasets = [each for candidate in images for each in candidate.datasets()]
     with refusing("the study", "the patient's identity"):
         different = [name for name in _IDENTITY if len(_values(datasets, name)) > 1]

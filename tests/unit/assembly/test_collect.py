@@ -12,8 +12,9 @@ nibabel = pytest.importorskip("nibabel", reason="the extra nifti is not installe
 
 import studies  # noqa: E402
 from scanside.assembly.choose import choose  # noqa: E402
-from scanside.assembly.collect import collect  # noqa: E402
+from scanside.assembly.collect import StudyFiles, collect  # noqa: E402
 from scanside.assembly.rules import load_rules  # noqa: E402
+from scanside.preprocess import CHANNELS  # noqa: E402
 from scanside.readers.discover import discover  # noqa: E402
 
 if TYPE_CHECKING:
@@ -68,3 +69,21 @@ def test_files_that_name_nobody_belong_to_the_only_subject(tmp_path: Path) -> No
     for name in (*(name.format("sub-01") for name in BIDS), "brain_mask", "B1 map"):
         save(tmp_path, name)
     assert found(tmp_path) == {"": True}
+
+
+@pytest.mark.parametrize(("subjects", "accepted"), [("112", False), ("111", True)])
+def test_series_that_are_named_must_be_of_one_subject_too(
+    tmp_path: Path,
+    subjects: str,
+    accepted: bool,  # noqa: FBT001
+) -> None:
+    named = {}
+    for sequence, name, subject in zip(CHANNELS, BIDS, subjects, strict=True):
+        folder = tmp_path / sequence
+        folder.mkdir()
+        save(folder, name.format(f"sub-{subject}"))
+        (study,) = collect(discover([folder], studies=True).studies).studies
+        (named[sequence],) = study.candidates
+    error = choose(StudyFiles("", list(named.values())), load_rules(), named=named).error
+    assert (error is None) == accepted
+    assert accepted or str(error).startswith("different patients: by their names")
