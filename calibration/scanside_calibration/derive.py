@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -35,6 +36,10 @@ __all__ = ["Tools", "derive_fp16", "derive_int8", "named"]
 
 _BATCH: Final = 4
 """Slices that a float model sees at once while its ranges are measured."""
+
+_KINDS: Final = ("sums", "branches")
+"""Kinds of activations that may get a method of their own, in this order; see `int8.kinds`. The
+others keep the one that is best for all."""
 
 _TOOLS: Final = ("scanside", "numpy", "onnx", "onnxruntime")
 
@@ -195,6 +200,7 @@ def _recipes(
     from scanside_calibration.int8.methods import calibrate
 
     found: dict[Role, list[Recipe]] = {}
+    held: dict[Role, dict[str, Mapping[str, float]]] = {}
     for role, model in models.items():
         # Twice the slices: the passes count on, so that the bar does not jump back.
         with tools.stage(2 * len(tools.material), f"slices for the {role}'s ranges") as update:
@@ -204,16 +210,31 @@ def _recipes(
                 methods,
                 progress=_counted(update, len(tools.material)),
             )
-        found[role] = [Recipe(model, str(method), ranges[method]) for method in methods]
+        held[role] = {str(method): ranges[method] for method in methods}
+        found[role] = [Recipe(model, method, amax) for method, amax in held[role].items()]
 
-    with tools.stage(len(methods) + 1, "methods") as update:
+    def corrected(_: Role, recipe: Recipe) -> list[Recipe]:
+        return recipe.corrected(tools.material.batches(_BATCH))
+
+    with tools.stage(_most(len(methods)), "recipes") as update:
         recipes, tools.record.trials = search(
-            found,
-            lambda built: tools.bench.distances(built, "int8"),
-            lambda _, recipe: recipe.corrected(tools.material.batches(_BATCH)),
+            found, lambda built: tools.bench.distances(built, "int8"),
+            # Corrected biases may make up for what a kind's own method would gain, or add to it.
+            [corrected, *(partial(_varied, kind, held) for kind in _KINDS), corrected],
             update,
-        )
+        )  # fmt: skip
     return recipes
+
+
+def _varied(
+    kind: str, ranges: Mapping[Role, Mapping[str, Mapping[str, float]]], role: Role, recipe: Recipe
+) -> list[Recipe]:
+    return recipe.varied(kind, ranges[role])
+
+
+def _most(methods: int) -> int:
+    """Return how many recipes are tried at most: methods, variants by kind, twice corrected."""
+    return methods + len(_KINDS) * (methods - 1) + 2
 
 
 def _counted(update: Callable[[int], None], slices: int) -> Callable[[int, int], None]:

@@ -7,6 +7,7 @@ patients would favour the one that the accuracy guard likes, which would then pr
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +16,9 @@ from onnx import numpy_helper
 from scanside.evaluation.agreement import MaskAgreement, ProbabilityAgreement
 from scanside.evaluation.metrics import auc, dice
 from scanside_calibration.int8.bias import correct_biases
+from scanside_calibration.int8.kinds import kinds
 from scanside_calibration.int8.placement import quantise
+from scanside_calibration.int8.ties import tie
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,6 +81,25 @@ class Recipe:
         """What a table calls it."""
         return self._method + (", biases corrected" if self._biases else "")
 
+    def varied(self, kind: str, ranges: Mapping[str, Mapping[str, float]]) -> list[Recipe]:
+        """Return one recipe for each method by which activations of a kind get another range.
+
+        Parameters
+        ----------
+        kind
+            Of `int8.kinds.kinds`; nothing is varied where the model has none of it.
+        ranges
+            By method: ranges of all tensors.
+        """
+        members = kinds(self._model).get(kind, frozenset())
+        made = []
+        for method, amax in ranges.items():
+            mixed = {name: (amax if name in members else self._amax)[name] for name in self._amax}
+            tied = tie(self._model, mixed)
+            if tied != self._amax:
+                made.append(Recipe(self._model, f"{self._method}, {kind} {method}", tied))
+        return made
+
     def build(self, float_nodes: frozenset[str] = frozenset()) -> bytes:
         """Return the ONNX file with these nodes in float.
 
@@ -92,17 +114,24 @@ class Recipe:
         content: bytes = model.SerializeToString(deterministic=True)
         return content
 
-    def corrected(self, batches: Iterable[NDArray[np.uint8]]) -> Recipe:
+    def corrected(self, batches: Iterable[NDArray[np.uint8]]) -> list[Recipe]:
         """Return the same with biases that take back the mean shift of each convolution.
 
         Parameters
         ----------
         batches
             uint8 ``[N, 256, 256, 3]`` each.
+
+        Returns
+        -------
+        list of Recipe
+            One; none where the biases have been corrected already.
         """
+        if self._biases:
+            return []
         int8 = quantise(self._model, self._amax)
         biases = _biases(correct_biases(self._model, int8, batches), int8)
-        return Recipe(self._model, self._method, self._amax, biases)
+        return [Recipe(self._model, self._method, self._amax, biases)]
 
 
 class Trial(NamedTuple):
@@ -180,10 +209,10 @@ def farthest(found: Mapping[str, Distance]) -> Distance:
 def search(
     recipes: Mapping[Role, Sequence[Recipe]],
     measure: Callable[[Mapping[Role, bytes]], Mapping[Role, Distance]],
-    refine: Callable[[Role, Recipe], Recipe | None] = lambda *_: None,
+    rounds: Sequence[Callable[[Role, Recipe], Sequence[Recipe]]] = (),
     progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[dict[Role, Recipe], tuple[Trial, ...]]:
-    """Try every recipe, then a refinement of the best, and take the closest to FP32.
+    """Try every recipe, then variants of the best in rounds, and take the closest to FP32.
 
     Parameters
     ----------
@@ -192,8 +221,8 @@ def search(
         is measured in one go. Of equally close ones the first is taken.
     measure
         From both ONNX files to the distances.
-    refine
-        Makes a variant of the best recipe, or none.
+    rounds
+        Each makes variants of the recipe that was best before it; none where it has none.
     progress
         Called with the number of pairs measured.
 
@@ -211,23 +240,26 @@ def search(
         nonlocal done
         found = measure({role: recipe.build() for role, recipe in pair.items()})
         for role, recipe in pair.items():
-            tried[role].append((recipe, found[role]))
+            if all(recipe is not each for each, _ in tried[role]):
+                tried[role].append((recipe, found[role]))
         done += 1
         progress(done)
 
     for row in zip(*recipes.values(), strict=True):
         attempt(dict(zip(recipes, row, strict=True)))
     best = {role: _closest(pairs) for role, pairs in tried.items()}
-    refined = {role: refine(role, recipe) for role, recipe in best.items()}
-    if any(refined.values()):
-        attempt({role: refined[role] or recipe for role, recipe in best.items()})
-    chosen = {role: _closest(pairs) for role, pairs in tried.items()}
+    for vary in rounds:
+        variants = {role: vary(role, recipe) for role, recipe in best.items()}
+        for row in zip_longest(*variants.values()):
+            # A model with fewer variants is measured as it is: both run in one go.
+            attempt({role: made or best[role] for role, made in zip(best, row, strict=True)})
+        best = {role: _closest(pairs) for role, pairs in tried.items()}
     trials = tuple(
-        Trial(role, recipe.label, distance, recipe is chosen[role])
+        Trial(role, recipe.label, distance, recipe is best[role])
         for role, pairs in tried.items()
         for recipe, distance in pairs
     )
-    return chosen, trials
+    return best, trials
 
 
 def _closest(pairs: Sequence[tuple[Recipe, Distance]]) -> Recipe:
