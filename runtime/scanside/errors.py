@@ -197,7 +197,9 @@ class InternalError(ScansideError):
 
 def out_of_memory() -> InternalError:
     """Return what memory that ran out is called: neither an input's fault, nor a defect."""
-    return InternalError("there is not enough memory", remedy="free some, or add some")
+    return InternalError(
+        "there is not enough memory", remedy="free or add some, or raise the limit that was set"
+    )
 
 
 def worst_exit_code(*codes: int) -> int:

@@ -416,7 +416,7 @@ def test_the_memory_of_the_process_can_be_limited() -> None:
     )
     command = (sys.executable, "-c", code, "serve", "--backend", "null", "--memory-limit", "600")
     with spawn(command=command, **QUIET) as client:
-        with pytest.raises(RemoteError, match="Unable to allocate|MemoryError") as error:
+        with pytest.raises(RemoteError, match="there is not enough memory") as error:
             client.infer(marked(255))
         assert error.value.code == 70
         assert client.infer(FRAMES[0]).tumor
