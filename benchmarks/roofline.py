@@ -19,10 +19,11 @@ from scanside import open_bundle
 from scanside.contract import ROLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gpumodel.estimate import Fit
     from gpumodel.network import Kernel
+    from scanside.contract import Role
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
         print("\n".join(layer_lines(models, arguments.precision)))
 
 
-def model_lines(models: dict[str, list[Kernel]]) -> Iterator[str]:
+def model_lines(models: Mapping[Role, list[Kernel]]) -> Iterator[str]:
     """Yield what each model computes and moves."""
     yield "| model | kernels | GMAC | activations, millions | weights, millions |"
     yield "|---|---|---|---|---|"
@@ -73,7 +74,7 @@ def check_lines(fitted: Fit) -> Iterator[str]:
         )
 
 
-def device_lines(models: dict[str, list[Kernel]], fitted: Fit, precision: str) -> Iterator[str]:
+def device_lines(models: Mapping[Role, list[Kernel]], fitted: Fit, precision: str) -> Iterator[str]:
     """Yield latency and energy of a negative and a positive slice on every device."""
     yield (
         "| device | mode | negative slice, ms | positive slice, ms | floor of it, ms |"
@@ -94,7 +95,7 @@ def device_lines(models: dict[str, list[Kernel]], fitted: Fit, precision: str) -
         )
 
 
-def layer_lines(models: dict[str, list[Kernel]], precision: str) -> Iterator[str]:
+def layer_lines(models: Mapping[Role, list[Kernel]], precision: str) -> Iterator[str]:
     """Yield every kernel with its bounds on the first device."""
     device = DEVICES[0]
     yield f"| kernel ({device.name}, {device.mode}) | kind | MMAC | kB | bound, us | by |"

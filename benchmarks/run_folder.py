@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 SCANSIDE = [sys.executable, "-m", "scanside"]
 
@@ -58,7 +59,7 @@ def listed(folder: Path) -> list[Path]:
     return list(discover([folder]).files)
 
 
-def cold_start(file: Path, bundle: list[str], repeat: int) -> dict[str, object]:
+def cold_start(file: Path, bundle: list[str], repeat: int) -> dict[str, Any]:
     """Time the whole process for one slice, file cache warm."""
     seconds = []
     for _ in range(repeat + 1):
@@ -74,7 +75,7 @@ def cold_start(file: Path, bundle: list[str], repeat: int) -> dict[str, object]:
     }
 
 
-def folder_run(files: list[Path], bundle: list[str]) -> dict[str, object]:
+def folder_run(files: list[Path], bundle: list[str]) -> dict[str, Any]:
     """Run a folder of links to the files, and read the summary and the child's peak memory."""
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "slices"
@@ -83,7 +84,7 @@ def folder_run(files: list[Path], bundle: list[str]) -> dict[str, object]:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file)
         output = Path(scratch) / "out"
-        command = [*SCANSIDE, "run", source, "--output", output, *bundle]
+        command: list[str | Path] = [*SCANSIDE, "run", source, "--output", output, *bundle]
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -106,7 +107,7 @@ def folder_run(files: list[Path], bundle: list[str]) -> dict[str, object]:
     }
 
 
-def floor(files: list[Path], bundle: Path | None) -> dict[str, object]:
+def floor(files: list[Path], bundle: Path | None) -> dict[str, Any]:
     """Time the models alone on prepared slices, through the same gate, in this process."""
     from scanside import Pipeline, open_bundle
     from scanside.gate import Route, route

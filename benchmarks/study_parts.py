@@ -98,7 +98,16 @@ def first_of(folder: Path, slices: int) -> str:
 
 def models_alone(folder: Path, file: Path) -> dict[str, float]:
     """Return what a call of each model costs on these slices, in milliseconds."""
-    command = [*SCANSIDE, "bench", "--scenario", "stream", "--backend", "cpu", "--data", folder]
+    command: list[str | Path] = [
+        *SCANSIDE,
+        "bench",
+        "--scenario",
+        "stream",
+        "--backend",
+        "cpu",
+        "--data",
+        folder,
+    ]
     # An INVALID measurement is written too; whether it is one is among what is returned.
     quietly([*command, "--json", file], check=False)
     found = json.loads(file.read_bytes())
@@ -129,7 +138,7 @@ def one_round(study: Path, output: Path) -> dict[str, float]:
     from scanside.bundle import open_bundle
     from scanside.cli.loading import uncollected
     from scanside.cli.results import ResultOptions, StudyWriter
-    from scanside.cli.studies import analyse_studies, read_studies
+    from scanside.cli.studies import analyse_studies, file_stem, read_studies
     from scanside.cli.studyoptions import StudyOptions
     from scanside.pipeline import Pipeline
     from scanside.readers.discover import discover
@@ -153,15 +162,15 @@ def one_round(study: Path, output: Path) -> dict[str, float]:
     writer = StudyWriter(ResultOptions(), folder, read.chosen.kinds, options.settings)
     with folder.open_results() as lines:
         records = record_writer("jsonl", lines, name="results")
-        ((name, findings),) = analyse_studies(
+        ((number, findings),) = analyse_studies(
             read,
             pipeline,
             output=folder,
             stop=lambda: False,
-            seen=lambda analysed: records.write(analysed.record),
+            seen=lambda _, analysed: records.write(analysed.record),
         )
     marks.append(clock())
-    writer.write(findings, name, bundle, pipeline)
+    writer.write(findings, file_stem(number), bundle, pipeline)
     marks.append(clock())
     names = ("imports", "load", "wait for the study", "analyse", "write")
     parts = {name: b - a for name, a, b in zip(names, marks, marks[1:], strict=False)}
