@@ -225,13 +225,15 @@ def apply_window(pixels: NDArray[np.generic], window: Window) -> NDArray[np.uint
         If the window is not finite or not increasing.
     """
     low, high = float(window.low), float(window.high)
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+    if not (np.isfinite(low) and np.isfinite(high) and 0 < high - low < np.inf):
         raise InputError(
-            f"the window is {window.low},{window.high}", accepted="two finite numbers LO < HI"
+            f"the window is {window.low},{window.high}",
+            accepted="two finite numbers LO < HI whose difference is finite too",
         )
     # float64: exact for every integer up to 32 bits, so that a window which inverts a gain and
     # an offset gives the original 8-bit values back without a rounding surprise.
-    scaled = (pixels.astype(np.float64) - low) * 255.0 / (high - low)
+    with np.errstate(over="ignore"):  # what overflows lies beyond the window
+        scaled = (pixels.astype(np.float64) - low) * 255.0 / (high - low)
     return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
 
 

@@ -83,7 +83,13 @@ def test_a_window_clips_on_both_sides() -> None:
     assert found.tolist() == [0, 0, 128, 255, 255]
 
 
-@pytest.mark.parametrize("window", [Window(1, 1), Window(2, 1), Window(0, float("nan"))])
+def test_what_overflows_lies_beyond_the_window() -> None:
+    assert apply_window(np.array([-1e307, 1e307]), Window(0, 1)).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize(
+    "window", [Window(1, 1), Window(2, 1), Window(0, float("nan")), Window(-1e308, 1e308)]
+)
 def test_a_window_that_is_none_is_refused(window: Window) -> None:
     with pytest.raises(InputError, match="two finite numbers LO < HI"):
         apply_window(np.zeros((2, 2)), window)
