@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scanside_calibration.report import guard_table, markdown, trial_table
+from scanside_calibration.stated import STATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,6 +83,11 @@ def _int8_lines(
         yield f"Methods for the {role}, compared on training patients that gave no ranges:"
         yield ""
         yield markdown(trial_table(role, trials))
+    yield ""
+    yield (
+        f"`{STATED}` is the arithmetic that the files state, which TensorRT computes; `cpu` takes"
+        " activations that are never negative to unsigned integers, twice as finely."
+    )
     yield ""
     yield from _guard_lines("int8", evidence, rounds)
 
