@@ -226,10 +226,8 @@ def apply_window(pixels: NDArray[np.generic], window: Window) -> NDArray[np.uint
     """
     low, high = float(window.low), float(window.high)
     if not (np.isfinite(low) and np.isfinite(high) and 0 < high - low < np.inf):
-        raise InputError(
-            f"the window is {window.low},{window.high}",
-            accepted="two finite numbers LO < HI whose difference is finite too",
-        )
+        accepted = "two finite numbers LO < HI, whose difference is finite too"
+        raise InputError(f"the window is {window.low},{window.high}", accepted=accepted)
     # float64: exact for every integer up to 32 bits, so that a window which inverts a gain and
     # an offset gives the original 8-bit values back without a rounding surprise.
     with np.errstate(over="ignore"):  # what overflows lies beyond the window
