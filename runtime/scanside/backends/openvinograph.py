@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = ["VERSION", "enlarge_by_products", "fuse_quantizers"]
@@ -58,11 +60,7 @@ def fuse_quantizers(model: Any) -> int:  # noqa: ANN401 - openvino.Model
     int
         How many pairs were fused.
     """
-    found = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
-    fused = sum(_fuse(node) for node in found)
-    if fused:
-        model.validate_nodes_and_infer_types()
-    return fused
+    return _replace(model, "FakeQuantize", _fuse)
 
 
 def enlarge_by_products(model: Any) -> int:  # noqa: ANN401 - openvino.Model
@@ -84,11 +82,16 @@ def enlarge_by_products(model: Any) -> int:  # noqa: ANN401 - openvino.Model
     int
         How many enlargements became products.
     """
-    found = [node for node in model.get_ordered_ops() if node.get_type_name() == "Interpolate"]
-    made = sum(_enlarge(node) for node in found)
-    if made:
+    return _replace(model, "Interpolate", _enlarge)
+
+
+def _replace(model: Any, kind: str, replaced: Callable[[Any], bool]) -> int:  # noqa: ANN401
+    """Offer every node of a kind to what may replace it; return how many it did."""
+    found = [node for node in model.get_ordered_ops() if node.get_type_name() == kind]
+    count = sum(map(replaced, found))
+    if count:
         model.validate_nodes_and_infer_types()
-    return made
+    return count
 
 
 def _enlarge(interpolate: Any) -> bool:  # noqa: ANN401
